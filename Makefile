@@ -1,0 +1,54 @@
+# Every target sets up what it needs: a virtual environment with pinned versions, then the work itself.
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# glibc hands freed tensors back to the system and pays page faults for the next: keeping them is a fifth of the time.
+export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
+export MALLOC_TOP_PAD_        ?= 134217728
+
+.PHONY: reproduce test lab figures report bench notebooks clean help
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "ilo needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12 …" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,dev]'
+	touch $@
+
+reproduce: $(READY)  ## run every notebook of the quick profile, write figures/ (PROFILE=full: the paper's scale)
+	$(BIN)/ilo fetch
+	$(BIN)/ilo reproduce --profile $(or $(PROFILE),quick) --jobs $(JOBS)
+
+test: $(READY)       ## lint, unit tests, and every notebook's outputs compared (nbval)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+	$(BIN)/ilo fetch
+	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 -p no:warnings notebooks
+
+lab: $(READY)        ## open the notebooks
+	$(BIN)/jupyter lab notebooks
+
+figures: $(READY)    ## only the experiments' figures, of the quick profile
+	$(BIN)/ilo fetch
+	$(BIN)/ilo reproduce --only experiments --jobs $(JOBS)
+
+report: $(READY)     ## the last run's notebooks as one folder of web pages, runs/report/
+	@test -d runs || { echo "no run yet: make reproduce" >&2; exit 1; }
+	$(BIN)/jupyter nbconvert --to html --output-dir runs/report $$(find runs -name '*.ipynb' | sort)
+
+bench: $(READY)      ## what a step costs against the bare network, and what a batch saves
+	$(BIN)/python -m benchmarks
+
+notebooks: $(READY)  ## re-execute the committed notebooks in place, with their default parameters
+	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace $$(find notebooks -name '*.ipynb' | sort)
+	$(BIN)/python tests/clean_notebooks.py
+
+clean:               ## remove what the commands above made (figures/ and the download cache stay)
+	rm -rf runs build dist *.egg-info .pytest_cache .hypothesis .ruff_cache $(VENV)
