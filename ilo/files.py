@@ -1,0 +1,31 @@
+"""Files that are whole or not there."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UMASK = os.umask(0)  # there is no way to read it but to set it, which threads must not do
+os.umask(_UMASK)
+
+
+@contextmanager
+def written_atomically(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on leaving without an error it takes the place of `path`, in one step.
+
+    A killed process leaves `path` as it was. Folders on the way are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
