@@ -1,0 +1,26 @@
+"""Class labels of conditional generators, as one weight a class."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def label_vector(label: int | Sequence[float] | None, num_classes: int) -> Tensor:
+    """One weight a class, (num_classes,): one-hot for an index, the given numbers, or 1/num_classes for None.
+
+    Raises:
+        ValueError: no such class, or a generator without classes was given a label.
+    """
+    if label is None:
+        return torch.full((num_classes,), 1 / max(1, num_classes))
+    if num_classes == 0:
+        raise ValueError(f"this generator has no classes, got label={label!r}: leave it out")
+    if isinstance(label, int):
+        if not 0 <= label < num_classes:
+            raise ValueError(f"label must lie in 0 … {num_classes - 1}, got {label}")
+        return torch.eye(num_classes)[label]
+    vector = torch.as_tensor(label, dtype=torch.float64)
+    if vector.shape != (num_classes,) or not vector.isfinite().all():
+        raise ValueError(f"label must be an index or {num_classes} finite numbers, got {label!r}")
+    return vector

@@ -1,0 +1,60 @@
+"""Generators by name, or from a checkpoint file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ilo.assets import fetch
+from ilo.generators.base import Generator
+from ilo.generators.checkpoints import open_checkpoint
+from ilo.generators.dcgan import dcgan
+
+NAMES = ("dcgan-digiface64",)
+
+
+def load(
+    name_or_path: str | Path,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Any,
+) -> Generator:
+    """Load a pre-trained generator, frozen; by default on the CPU in float32.
+
+    ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
+    fetched on first use.
+
+    Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN-PyTorch's .pth, or
+    either as safetensors, recognised by what the file holds; nothing in it is run (`ilo.generators.checkpoints`).
+    `options` go to its builder: space, noise, truncation, label (`stylegan2`), or label (`biggan`).
+
+    Raises:
+        ValueError: no such generator, device or floating-point dtype; a file that is refused or of another kind.
+        TypeError: an option that this kind of generator does not have.
+        ilo.assets.AssetError: its weights could not be fetched.
+    """
+    _check_device(device)
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"a generator computes in a floating-point dtype such as torch.float32, got {dtype}")
+    if name_or_path not in NAMES:
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            names = ", ".join(map(repr, NAMES))
+            raise ValueError(
+                f"unknown generator {str(name_or_path)!r}: choose {names} or the path of a checkpoint file"
+            )
+        return open_checkpoint(path, **options).to(device=device, dtype=dtype)
+    weights = torch.load(fetch("dcgan-digiface64"), map_location="cpu", weights_only=True)["netG_state_dict"]
+    return dcgan(weights, name="dcgan-digiface64", **options).to(device=device, dtype=dtype)
+
+
+def _check_device(device: torch.device | str | None) -> None:
+    try:
+        device = torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise ValueError(f"torch knows no device {device!r}: use 'cpu', 'cuda' or 'cuda:1'") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device '{device}' was asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} GPUs: "
+            "use 'cpu', or a torch built for CUDA on a machine with a GPU"
+        )

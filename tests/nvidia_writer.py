@@ -1,0 +1,106 @@
+"""Writes pickles as NVIDIA's StyleGAN2-ADA does, from a state dict in its names.
+
+Its networks are instances of classes whose __reduce__ gives torch_utils.persistence._reconstruct_persistent_obj and
+(meta,), where meta holds the source of the module that defines the class, which NVIDIA's loader executes, and the
+instance's __dict__ as `state`. Attributes are those that its modules keep: plain numbers, numpy scalars, EasyDicts.
+"""
+
+import io
+import pickle
+import sys
+from collections import OrderedDict
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SOURCE = "raise RuntimeError('the source in the pickle was executed')\n"
+
+
+def nvidia_pickle(weights: dict[str, Tensor], attributes: dict | None = None, protocol: int = 4) -> bytes:
+    """The bytes of a snapshot {G, D, G_ema, training_set_kwargs, augment_pipe} whose G_ema holds `weights`.
+
+    `attributes`: name of a module (``synthesis.b4.conv1``) → further attributes of it.
+    """
+    with _nvidias_modules() as (Module, EasyDict):
+        G_ema = _network(weights, attributes or {}, Module, EasyDict)
+        D = _network({"b4.fc.weight": torch.zeros(2, 3)}, {}, Module, EasyDict)
+        content = {
+            "training_set_kwargs": EasyDict(class_name="training.dataset.ImageFolderDataset", xflip=False),
+            "G": _network({"mapping.w_avg": torch.full((3,), 7.0)}, {}, Module, EasyDict),
+            "D": D,
+            "G_ema": G_ema,
+            "augment_pipe": _network({"p": torch.tensor(0.3)}, {}, Module, EasyDict),
+        }
+        file = io.BytesIO()
+        pickle.dump(content, file, protocol=protocol)
+    return file.getvalue()
+
+
+def _network(weights: dict[str, Tensor], attributes: dict, Module: type, EasyDict: type):
+    root = Module(EasyDict)
+    for name, tensor in weights.items():
+        *path, leaf = name.split(".")
+        module = root
+        for part in path:
+            module = module._modules.setdefault(part, Module(EasyDict))
+        if leaf in ("noise_const", "resample_filter", "w_avg"):
+            module._buffers[leaf] = tensor
+        else:
+            module._parameters[leaf] = torch.nn.Parameter(tensor)
+    for name, values in attributes.items():
+        module = root
+        for part in name.split("."):
+            module = module._modules[part]
+        vars(module).update(values)
+    return root
+
+
+@contextmanager
+def _nvidias_modules():
+    """Importable stand-ins for torch_utils.persistence and dnnlib.util, while pickling."""
+    persistence, util = ModuleType("torch_utils.persistence"), ModuleType("dnnlib.util")
+
+    def _reconstruct_persistent_obj(meta):
+        exec(meta["module_src"])
+
+    class EasyDict(dict):
+        def __getattr__(self, name):
+            try:
+                return self[name]
+            except KeyError as error:
+                raise AttributeError(name) from error
+
+    class Module:
+        def __init__(self, easy_dict: type):
+            self.training = False
+            self._parameters, self._buffers, self._modules = OrderedDict(), OrderedDict(), OrderedDict()
+            self._non_persistent_buffers_set = set()
+            self._backward_hooks, self._is_full_backward_hook = OrderedDict(), None
+            self._init_args, self._init_kwargs = (), easy_dict(synthesis_kwargs=easy_dict(channel_base=16384))
+            self.act_gain, self.weight_gain = np.sqrt(2), np.float32(0.5)
+
+        def __reduce__(self):
+            meta = {
+                "type": "class",
+                "version": 6,
+                "module_src": SOURCE,
+                "class_name": "Module",
+                "state": vars(self),
+            }
+            return _reconstruct_persistent_obj, (meta,)
+
+    for module, thing in [(persistence, _reconstruct_persistent_obj), (util, EasyDict)]:
+        thing.__module__, thing.__qualname__ = module.__name__, thing.__name__
+        setattr(module, thing.__name__, thing)
+    added = {"torch_utils": ModuleType("torch_utils"), persistence.__name__: persistence}
+    added |= {"dnnlib": ModuleType("dnnlib"), util.__name__: util}
+    assert not added.keys() & sys.modules.keys()
+    sys.modules.update(added)
+    try:
+        yield Module, EasyDict
+    finally:
+        for name in added:
+            del sys.modules[name]
