@@ -1,0 +1,231 @@
+"""Linear measurement operators: y = A(x), with their adjoint, norm, row subsets and composition.
+
+Images come in as (B, C, H, W), measurements go out as (B, *shape_out). An operator is an `nn.Module`: what it holds
+follows `A.to(device, dtype)`, and images must have its device and dtype. It is made on the CPU in float32, and is the
+same operator, with the same numbers, wherever it is moved.
+"""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from ilo.operators.spectrum import spectral_norm
+from ilo.operators.streams import stream
+from ilo.rng import Rng
+
+
+class LinearOperator(nn.Module):
+    """A linear map from images of shape `shape_in` to measurements of shape `shape_out`, both without the batch.
+
+    A subclass gives `_forward`, from which automatic differentiation makes the adjoint, or `_adjoint` too; both may
+    rely on the shape, dtype and device of what they get. Where it knows better it overrides `units`, `picture`, `rows`
+    and `_norm`.
+    """
+
+    def __init__(self, shape_in: Sequence[int], shape_out: Sequence[int]):
+        super().__init__()
+        self.shape_in, self.shape_out = tuple(shape_in), tuple(shape_out)
+        self._cached_norm: float | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return A x, shape (B, *shape_out), for images `x` of shape (B, *shape_in)."""
+        self._check(x, self.shape_in, "images")
+        return self._forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return Aᵀ y, shape (B, *shape_in), for measurements `y` of shape (B, *shape_out)."""
+        self._check(y, self.shape_out, "measurements")
+        return self._adjoint(y)
+
+    def norm(self) -> float:
+        """Return the largest singular value: in closed form where there is one, else to a relative 1e-4 or better.
+
+        It is computed at the first call and kept.
+        """
+        if self._cached_norm is None:
+            self._cached_norm = self._norm()
+        return self._cached_norm
+
+    def rows(self, index: Tensor | Sequence[int]) -> "LinearOperator":
+        """Return the operator that measures only the entries `index` of the flattened output.
+
+        `index` holds distinct integers in 0 … M − 1, M the number of measurements. The result measures
+        ``A(x).flatten(1)[:, index]``, of shape (B, len(index)).
+        """
+        return Rows(self, index)
+
+    def units(self) -> Tensor:
+        """Return, for every entry of the flattened output, the number of the unit it belongs to, shape (M,).
+
+        The entries of a unit are measured together, or not at all: `split` never separates them. Where the
+        output has several axes, the first one holds the channels of a unit. Numbers are kept by `rows`.
+        """
+        size = math.prod(self.shape_out[1:]) if len(self.shape_out) > 1 else self.shape_out[0]
+        return torch.arange(math.prod(self.shape_out)) % size
+
+    def split(self, fraction: float, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Divide the flattened output at random into (kept, held out): two sorted index tensors on the CPU.
+
+        A `fraction` of the units, rounded and at least one of each part, is held out. Use
+        ``A.rows(kept)`` with ``y.flatten(1)[:, kept]``.
+
+        Raises:
+            ValueError: if `fraction` lies outside (0, 1), or there are fewer than two units.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"the fraction to hold out must lie strictly between 0 and 1, got {fraction}")
+        units = self.units()
+        names = units.unique()
+        if len(names) < 2:
+            raise ValueError(
+                f"cannot hold out measurements: {type(self).__name__} has {len(names)} unit of measurement, "
+                "and at least 2 are needed (one to fit, one to judge by)"
+            )
+        n = min(max(1, round(fraction * len(names))), len(names) - 1)
+        order = torch.randperm(len(names), generator=stream(rng, "split"))
+        held = torch.isin(units, names[order[:n]])
+        return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+    def picture(self, y: Tensor) -> Tensor:
+        """Show measurements `y` (B, *shape_out) as images (B, *shape_in) in [−1, 1], for people to look at.
+
+        Here, where measurements are no picture: Aᵀ y, each divided by its largest magnitude.
+        """
+        x = self.adjoint(y)
+        peak = x.abs().amax(dim=tuple(range(1, x.ndim)), keepdim=True)
+        return x / torch.where(peak > 0, peak, 1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating dtype of what the operator holds; PyTorch's default if it holds none and takes any."""
+        held = next((b.dtype for b in self.buffers() if b.is_floating_point()), None)
+        return held or torch.get_default_dtype()
+
+    @property
+    def device(self) -> torch.device:
+        """Where what the operator holds is; the CPU if it holds nothing and takes images from anywhere."""
+        return next((b.device for b in self.buffers()), torch.device("cpu"))
+
+    def __matmul__(self, inner: "LinearOperator") -> "LinearOperator":
+        return Composition(self, inner) if isinstance(inner, LinearOperator) else NotImplemented
+
+    def extra_repr(self) -> str:
+        return f"{self.shape_in} -> {self.shape_out}"
+
+    def _forward(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must define _forward(x): (B, *shape_in) -> (B, *shape_out)")
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        zero = y.new_zeros(len(y), *self.shape_in)
+        return torch.func.vjp(self._forward, zero)[1](y)[0]
+
+    def _norm(self) -> float:
+        return spectral_norm(self)
+
+    def _check(self, x: Tensor, shape: tuple[int, ...], what: str) -> None:
+        name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} takes {what} as a torch.Tensor (B, {_list(shape)}), got {type(x).__name__}")
+        if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
+            hint = "; add the batch axis: x[None]" if tuple(x.shape) == shape else ""
+            raise ValueError(f"{name} takes {what} of shape (B, {_list(shape)}), got {tuple(x.shape)}{hint}")
+        if not x.is_floating_point():
+            raise ValueError(f"{name} takes floating-point {what}, got {x.dtype}: convert with x.float()")
+        for held in self.buffers():
+            if held.is_floating_point() and held.dtype != x.dtype:
+                raise ValueError(f"the {what} are {x.dtype} but {name} is {held.dtype}: use A.to({x.dtype})")
+            if held.device != x.device:
+                raise ValueError(f"the {what} are on {x.device} but {name} is on {held.device}: use A.to(x.device)")
+
+
+class Composition(LinearOperator):
+    """outer ∘ inner: measures outer(inner(x)). Written ``outer @ inner``."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator):
+        if outer.shape_in != inner.shape_out:
+            raise ValueError(
+                f"outer @ inner needs the shape that inner measures, {inner.shape_out}, "
+                f"to be the one that outer takes, {outer.shape_in}"
+            )
+        super().__init__(inner.shape_in, outer.shape_out)
+        self.outer, self.inner = outer, inner
+
+    def rows(self, index: Tensor | Sequence[int]) -> LinearOperator:
+        return Composition(self.outer.rows(index), self.inner)
+
+    def units(self) -> Tensor:
+        return self.outer.units()
+
+    def picture(self, y: Tensor) -> Tensor:
+        return self.inner.picture(self.outer.picture(y))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+
+class Rows(LinearOperator):
+    """The entries `index` of the flattened output of `full`; see `LinearOperator.rows`."""
+
+    def __init__(self, full: LinearOperator, index: Tensor | Sequence[int]):
+        index = check_index(index, math.prod(full.shape_out))
+        super().__init__(full.shape_in, (len(index),))
+        self.full = full
+        self.register_buffer("index", index.to(full.device))
+
+    def rows(self, index: Tensor | Sequence[int]) -> LinearOperator:
+        index = check_index(index, len(self.index))
+        return self.full.rows(self.index.cpu()[index])
+
+    def units(self) -> Tensor:
+        return self.full.units()[self.index.cpu()]
+
+    def picture(self, y: Tensor) -> Tensor:
+        return self.full.picture(self._scatter(y))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.full(x).flatten(1).index_select(1, self.index)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.full.adjoint(self._scatter(y))
+
+    def _scatter(self, y: Tensor) -> Tensor:
+        full = y.new_zeros(len(y), math.prod(self.full.shape_out))
+        return full.index_copy(1, self.index, y).view(len(y), *self.full.shape_out)
+
+
+def check_index(index: Tensor | Sequence[int], size: int) -> Tensor:
+    """Return `index` as an int64 tensor on the CPU; ValueError unless it holds distinct integers in 0 … size − 1."""
+    index = torch.as_tensor(index)
+    if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
+        raise ValueError(f"rows are chosen by a list of integers, got {index.dtype} of shape {tuple(index.shape)}")
+    index = index.to("cpu", torch.int64)
+    if index.min() < 0 or index.max() >= size:
+        raise ValueError(f"row indices must lie in 0 … {size - 1}, got {int(index.min())} … {int(index.max())}")
+    if len(index.unique()) != len(index):
+        raise ValueError("row indices must be distinct")
+    return index
+
+
+def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return `shape` as a tuple (C, H, W); ValueError unless it is three integers of at least 1."""
+    shape = tuple(shape)
+    if len(shape) != 3:
+        raise ValueError(f"an image's shape is (C, H, W), such as (3, 64, 64), got {shape}")
+    return tuple(check_count(n, "each of C, H and W") for n in shape)
+
+
+def check_count(n: int, what: str) -> int:
+    """Return `n` as an int; ValueError unless it is an integer of at least 1."""
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"{what} must be an integer of at least 1, got {n!r}")
+    return int(n)
+
+
+def _list(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))
