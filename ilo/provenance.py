@@ -1,0 +1,48 @@
+"""Where a number came from: revision, versions, device."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@cache
+def revision() -> str:
+    """The git revision of the checkout that `ilo` runs from, with "-dirty" if files differ; "unknown" outside one."""
+    if not (REPOSITORY / ".git").exists():  # installed inside some other project's checkout, say
+        return "unknown"
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def provenance(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
+    """Revision of the code, versions of what decides the numbers, and the device they were computed on."""
+    device = torch.device(device)
+    try:
+        own = version("ilo")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {
+        "revision": revision(),
+        "ilo": own,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": str(torch.get_num_threads()),
+        "dtype": str(dtype).removeprefix("torch."),
+    }

@@ -1,0 +1,130 @@
+"""What a recovery returns; it saves to one file, reloads, and renders the same image again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ilo.arithmetic import repeatable
+from ilo.files import written_atomically
+from ilo.generators.base import Generator, State
+
+FORMAT = "ilo-result-1"
+HISTORY = ("round", "layer", "step", "restart", "problem", "objective", "lr", "seconds")
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """The best iterates at the end of one round.
+
+    layer: the layer searched. state: its input, (B, ...) each. images: (B, C, H, W) in [−1, 1].
+    objective: (B,). restart: (B,), which starting latent the problem went on with.
+    """
+
+    layer: int
+    state: State
+    images: Tensor
+    objective: Tensor
+    restart: Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """The best iterate of each problem over all rounds.
+
+    images: (B, C, H, W) in [−1, 1].
+    state: the input of layer `layer` that renders them: ``G(result.state, result.layer)``.
+    objective: (B,), the objective's value there (without the rounds' penalties).
+    rounds: one `RoundResult` a round. (A reloaded result holds none: they are not saved.)
+    history: one row a step, restart and problem: round, layer, step, restart, problem, objective, lr, seconds
+        (wall time since the round began; on a GPU, until the step was queued, not done).
+    status: one word a problem: "converged"; "improving" (more steps would still help: the last tenth of the last
+        round lowered the objective by more than 5 %); "stopped" (by the callback); "diverged" (no finite value).
+    parameters: what the recovery was called with, in words, the revision and the versions.
+    """
+
+    images: Tensor
+    state: State
+    layer: int
+    objective: Tensor
+    rounds: tuple[RoundResult, ...]
+    history: pd.DataFrame
+    status: list[str]
+    parameters: dict[str, Any]
+
+    @torch.no_grad()
+    def render(self, G: Generator) -> Tensor:
+        """Render the images (B, C, H, W) from the state again: bit for bit on one machine."""
+        with repeatable():
+            return G({name: t.to(G.device, G.dtype) for name, t in self.state.items()}, self.layer)
+
+    def save(self, path: str | Path) -> Path:
+        """Write state, images, history and parameters to one safetensors file, atomically."""
+        path = Path(path)
+        tensors = {f"state.{name}": t.detach().cpu().contiguous() for name, t in self.state.items()}
+        tensors["images"] = self.images.detach().cpu().contiguous()
+        tensors["objective"] = self.objective.detach().cpu()
+        tensors |= {f"history.{c}": torch.from_numpy(self.history[c].to_numpy(copy=True)) for c in self.history}
+        metadata = {
+            "format": FORMAT,
+            "layer": str(self.layer),
+            "status": json.dumps(self.status),
+            "parameters": json.dumps(self.parameters, default=repr),
+        }
+        with written_atomically(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+        return path
+
+
+def load_result(path: str | Path) -> Result:
+    """Read what `Result.save` wrote. ValueError when the file is not one."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no saved result at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a saved result: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not a result saved by ilo")
+    return Result(
+        images=tensors["images"],
+        state={n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")},
+        layer=int(metadata["layer"]),
+        objective=tensors["objective"],
+        rounds=(),
+        history=pd.DataFrame({c: tensors[f"history.{c}"].numpy() for c in HISTORY}),
+        status=json.loads(metadata["status"]),
+        parameters=json.loads(metadata["parameters"]),
+    )
+
+
+def history_frame(traces: list[dict], problems: int) -> pd.DataFrame:
+    """Lay out the rounds' values (steps + 1, copies · problems) as one row a step, restart and problem."""
+    frames = []
+    for trace in traces:
+        values = trace["values"].double().cpu().numpy()  # (steps + 1, copies · B)
+        steps, samples = values.shape
+        frames.append(
+            pd.DataFrame(
+                {
+                    "round": trace["round"],
+                    "layer": trace["layer"],
+                    "step": [s for s in range(steps) for _ in range(samples)],
+                    "restart": [i // problems for i in range(samples)] * steps,
+                    "problem": [i % problems for i in range(samples)] * steps,
+                    "objective": values.ravel(),
+                    "lr": [rate for rate in trace["lr"] for _ in range(samples)],
+                    "seconds": [second for second in trace["seconds"] for _ in range(samples)],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
