@@ -1,0 +1,102 @@
+"""How near an image is to the truth: one number an image, for images (B, C, H, W) in [−1, 1].
+
+Every metric takes the images and the truth, equal in shape, and returns a float64 tensor (B,) on the CPU. Each image
+is measured by itself, so its numbers are the same bit for bit alone or in any batch. All raise ValueError or TypeError
+for anything that is not a batch of images (`ilo.images.check_images`).
+"""
+
+from functools import cache
+
+import pandas as pd
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+
+from ilo.images import check_images
+from ilo.perceptual import lpips_network
+
+LPIPS_SMALLEST = {"alex": 31, "vgg": 16}  # pixels a side that survive the trunk's pooling
+
+
+def mse(images: Tensor, truth: Tensor) -> Tensor:
+    """Mean over channels and pixels of the squared difference, in units of [−1, 1] (4 at most). Less is better.
+
+    In units of [0, 1] it is a quarter of this, and the squared error an image is C·H·W times this.
+    """
+    x, t = _pair(images, truth)
+    return (x - t).square().flatten(1).mean(1)
+
+
+def psnr(images: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in decibels, 10·log10(4 / mse): the peak-to-peak range is 2. inf for equal images."""
+    return 10 * torch.log10(4 / mse(images, truth))
+
+
+def ssim(images: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004), at most 1, for images of at least 11 pixels a side. More is better.
+
+    scikit-image's, set as in the paper: a Gaussian window of standard deviation 1.5 (11×11), covariances
+    normalised by the window's weights, K_1 = 0.01, K_2 = 0.03, a range of 2; the mean over the channels.
+    """
+    x, t = _pair(images, truth)
+    _check_side(x, 11, "SSIM's window")
+    values = [
+        structural_similarity(
+            a.numpy(),
+            b.numpy(),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=2,
+            channel_axis=0,
+        )
+        for a, b in zip(x, t, strict=True)
+    ]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@torch.no_grad()
+def lpips(images: Tensor, truth: Tensor, net: str = "alex") -> Tensor:
+    """LPIPS version 0.1 (Zhang et al. 2018), 0 for equal images. Less is better.
+
+    The trunk `net` is "alex" (what its authors report; at least 31 pixels a side) or "vgg" (16). Images of one channel
+    are repeated to three. Computed in float32 on the device of `images`.
+    """
+    if net not in LPIPS_SMALLEST:
+        raise ValueError(f"net must be one of {', '.join(map(repr, LPIPS_SMALLEST))}, got {net!r}")
+    x, t = _pair(images, truth)
+    _check_side(x, LPIPS_SMALLEST[net], f"LPIPS with {net!r}")
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f"LPIPS looks at images of 1 or 3 channels, got {x.shape[1]}")
+    network = _lpips_on(net, images.device)
+    x, t = (v.to(images.device, torch.float32).expand(-1, 3, -1, -1).split(1) for v in (x, t))
+    # One image at a time: how a convolution rounds depends on the batch it is in.
+    return torch.cat([network(a, b).flatten() for a, b in zip(x, t, strict=True)]).double().cpu()
+
+
+METRICS = {"mse": mse, "psnr": psnr, "ssim": ssim, "lpips": lpips}
+
+
+def evaluate(images: Tensor, truth: Tensor, lpips: bool = True) -> pd.DataFrame:
+    """All metrics: one row an image, in order; columns mse, psnr (dB), ssim and, if asked for, lpips (alex)."""
+    chosen = {name: metric for name, metric in METRICS.items() if lpips or name != "lpips"}
+    return pd.DataFrame({name: metric(images, truth).numpy() for name, metric in chosen.items()})
+
+
+def _pair(images: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, validated, in float64 on the CPU."""
+    check_images(images, "images")
+    check_images(truth, "truth")
+    if images.shape != truth.shape:
+        raise ValueError(f"images and truth must agree in shape, got {tuple(images.shape)} and {tuple(truth.shape)}")
+    return images.detach().double().cpu().contiguous(), truth.detach().double().cpu().contiguous()
+
+
+def _check_side(x: Tensor, smallest: int, what: str) -> None:
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(f"{what} needs at least {smallest} pixels a side, got {x.shape[-1]}×{x.shape[-2]}")
+
+
+@cache
+def _lpips_on(net: str, device: torch.device) -> nn.Module:
+    return lpips_network(net).to(device)

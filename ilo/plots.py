@@ -1,0 +1,124 @@
+"""Figures: one look for all of them, and each saved with the numbers that drew it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ilo.files import written_atomically
+
+# One colour, marker and place a method in every figure; Okabe and Ito's palette, told apart by colour-blind readers.
+METHODS = {
+    "ILO": ("#D55E00", "o"),
+    "CSGM": ("#0072B2", "s"),
+    "PULSE": ("#56B4E9", "D"),
+    "LASSO (DCT)": ("#009E73", "^"),
+    "LASSO (wavelet)": ("#117733", "v"),
+    "TV": ("#CC79A7", "P"),
+    "Deep decoder": ("#E69F00", "X"),
+    "Bicubic": ("#555555", "d"),
+}
+
+
+def use_style() -> None:
+    """Set the look of every figure: white, light grid, type that is still read at half size."""
+    sns.set_theme(context="notebook", style="whitegrid", palette=[colour for colour, _ in METHODS.values()])
+    plt.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.dpi": 160,
+            "savefig.bbox": "tight",
+            "axes.titlesize": 12,
+            "axes.labelsize": 12,
+            "legend.fontsize": 10.5,
+            "pdf.fonttype": 42,  # text stays text
+        }
+    )
+
+
+def as_pixels(image: Tensor) -> np.ndarray:
+    """(C, H, W) in [−1, 1] -> (H, W, 3) in [0, 1], clipped; one channel becomes grey."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"expected an image (1 or 3, H, W), got {tuple(image.shape)}")
+    pixels = ((image.detach().float().cpu().clamp(-1, 1) + 1) / 2).expand(3, -1, -1)
+    return pixels.permute(1, 2, 0).numpy()
+
+
+def comparison_grid(
+    columns: Mapping[str, Tensor],
+    *,
+    rows: Sequence[str] | None = None,
+    captions: Mapping[str, Sequence[str]] | None = None,
+    scale: float = 1.6,
+) -> Figure:
+    """Lay images out: a row a problem, a titled column a method (truth, measurements, each method).
+
+    Args:
+        columns: title -> images (B, C, H, W) in [−1, 1], the same B everywhere; sizes may differ.
+        rows: a label a problem, at the left.
+        captions: column -> one caption a problem, under its image (such as its PSNR).
+        scale: side of an image, in inches.
+    """
+    counts = {title: len(images) for title, images in columns.items()}
+    problems = next(iter(counts.values()))
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"every column needs one image a problem, got {counts}")
+    captions = dict(captions or {})
+    for name, given in {"rows": rows, **captions}.items():
+        if given is not None and len(given) != problems:
+            raise ValueError(f"{name} needs {problems} labels, got {len(given)}")
+    below = 0.22 if captions else 0.04
+    left = 0.5 if rows is not None else 0.0
+    figure, axes = plt.subplots(
+        problems,
+        len(columns),
+        figsize=(scale * len(columns) + left, (scale + below) * problems + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for j, (title, images) in enumerate(columns.items()):
+        for i in range(problems):
+            axis = axes[i, j]
+            axis.imshow(as_pixels(images[i]), interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+            if i == 0:
+                axis.set_title(title, fontsize=12)
+            if title in captions:
+                axis.set_xlabel(captions[title][i], fontsize=10, labelpad=2)
+            if j == 0 and rows is not None:
+                axis.set_ylabel(rows[i], fontsize=11)
+    return figure
+
+
+def save_figure(
+    figure: Figure, rows: pd.DataFrame, folder: str | Path, name: str, provenance: Mapping[str, Any]
+) -> list[Path]:
+    """Write ``name``.png and .pdf, the rows that drew them as .csv, and their provenance as .json, in `folder`.
+
+    The folder "" writes nothing: a notebook that is only read leaves no files.
+    """
+    if str(folder) == "":
+        return []
+    folder = Path(folder)
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf", "csv", "json")]
+    png, pdf, csv, record = paths
+    with written_atomically(png) as temporary:
+        figure.savefig(temporary)
+    with written_atomically(pdf) as temporary:
+        figure.savefig(temporary, metadata={"CreationDate": None})  # the same figure is the same file
+    with written_atomically(csv) as temporary:
+        rows.to_csv(temporary, index=False)
+    with written_atomically(record) as temporary:
+        temporary.write_text(json.dumps(dict(provenance), indent=1, default=str, sort_keys=True) + "\n")
+    return paths

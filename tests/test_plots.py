@@ -1,0 +1,75 @@
+"""Figures: laid out as asked, the same file twice, never without their numbers."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+
+from ilo import plots
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def images(n, channels=3, size=8):
+    return torch.linspace(-1, 1, n * channels * size * size).reshape(n, channels, size, size)
+
+
+def test_pixels_are_clipped_and_grey_is_repeated():
+    x = torch.tensor([[[-3.0, 0.0, 1.0]]])
+    assert plots.as_pixels(x).tolist() == [[[0.0] * 3, [0.5] * 3, [1.0] * 3]]
+    with pytest.raises(ValueError, match="expected an image"):
+        plots.as_pixels(torch.zeros(2, 4, 4))
+
+
+def test_grid_shows_every_image_where_it_belongs():
+    columns = {"Truth": images(2), "Seen": images(2, size=4), "ILO": images(2, channels=1)}
+    figure = plots.comparison_grid(columns, rows=["a", "b"], captions={"ILO": ["20 dB", "21 dB"]})
+    assert len(figure.axes) == 6
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["Truth", "Seen", "ILO"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 3)] == ["a", "b"]
+    assert [figure.axes[i].get_xlabel() for i in (2, 5)] == ["20 dB", "21 dB"]
+    shown = torch.as_tensor(figure.axes[3].images[0].get_array())
+    torch.testing.assert_close(shown, torch.as_tensor(plots.as_pixels(columns["Truth"][1])))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"columns": {"a": images(2), "b": images(3)}},
+        {"columns": {"a": images(2)}, "rows": ["one"]},
+        {"columns": {"a": images(2)}, "captions": {"a": ["one"]}},
+    ],
+)
+def test_labels_that_do_not_fit_are_clear_errors(options):
+    with pytest.raises(ValueError, match="needs"):
+        plots.comparison_grid(options.pop("columns"), **options)
+
+
+def test_methods_differ_in_colour_and_marker():
+    colours, markers = zip(*plots.METHODS.values(), strict=True)
+    assert len(set(colours)) == len(set(markers)) == len(plots.METHODS)
+
+
+def test_saved_figure_comes_with_rows_and_provenance_and_repeats(tmp_path):
+    rows = pd.DataFrame({"method": ["ILO"], "psnr": [20.0]})
+    contents = []
+    for name in ("one", "two"):
+        figure = plots.comparison_grid({"Truth": images(1)})
+        paths = plots.save_figure(figure, rows, tmp_path / name, "fig", {"seed": 3})
+        assert {p.suffix for p in paths} == {".png", ".pdf", ".csv", ".json"}
+        contents.append([p.read_bytes() for p in paths])
+    assert contents[0] == contents[1]
+    assert json.loads((tmp_path / "one" / "fig.json").read_text()) == {"seed": 3}
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one" / "fig.csv"), rows)
+
+
+def test_no_folder_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert plots.save_figure(plt.figure(), pd.DataFrame(), "", "fig", {}) == []
+    assert list(tmp_path.iterdir()) == []
