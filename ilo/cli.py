@@ -1,0 +1,259 @@
+"""The command line: ``ilo recover``, ``ilo fetch``, ``ilo reproduce``.
+
+Exit codes: 0 success; 1 the work failed (a notebook, a download); 2 the request was wrong (argparse's own code too).
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+TASKS = ("inpaint", "superres", "denoise", "compress", "colourise", "deblur")
+
+RECOVER_HELP = """\
+Recover a photo from measurements of it.
+
+By default the photo is measured by the program (so that the result can be compared with it):
+  ilo recover face.png --task inpaint --keep 0.1         random pixels
+  ilo recover face.png --task superres --factor 4
+  ilo recover face.png --task denoise --noise 0.2
+  ilo recover face.png --task compress --fraction 0.05   Gaussian measurements
+  ilo recover face.png --task colourise
+  ilo recover face.png --task deblur --blur 2
+
+Measurements that are given, with no truth to compare with:
+  ilo recover holes.png --task inpaint --mask mask.png   white = seen, black = missing
+  ilo recover small.png --task superres --measured       the file is the low-resolution image
+  ilo recover noisy.png --task denoise --measured        likewise grey or blurred photos
+
+The default generator makes 64×64 faces: the photo is cropped to its central square (or --crop) and resized to
+64×64, and the face should fill it as in a passport photo.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        # what the user can mend reads as a sentence; anything else is a fault of ours and keeps its traceback
+        print(f"ilo: {error}", file=sys.stderr)
+        return 1 if isinstance(error, RuntimeError) else 2
+    except KeyboardInterrupt:
+        print("ilo: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
+    parser = argparse.ArgumentParser(
+        prog="ilo", description="Intermediate Layer Optimization: inverse problems with a pre-trained generator."
+    )
+    parser.add_argument("--version", action="version", version=f"ilo {version('ilo')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_recover(commands)
+    _add_fetch(commands)
+    _add_reproduce(commands)
+    return parser
+
+
+def _add_recover(commands) -> None:
+    parser = commands.add_parser(
+        "recover",
+        help="recover a photo from measurements",
+        description=RECOVER_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("photo", type=Path, help="image file: the truth, or with --mask/--measured the measurements")
+    parser.add_argument("--task", choices=TASKS, default="inpaint", help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=None, help="folder for the results (default: PHOTO-recovered)")
+    problem = parser.add_argument_group("the measurements")
+    problem.add_argument("--keep", type=float, default=0.1, help="inpaint: fraction of pixels seen (default: 0.1)")
+    problem.add_argument("--mask", type=Path, help="inpaint: image of what is seen (white) and missing (black)")
+    problem.add_argument("--factor", type=int, default=4, help="superres: down-sampling factor (default: 4)")
+    problem.add_argument("--kernel", choices=("bicubic", "box"), default="bicubic", help="superres (default: bicubic)")
+    problem.add_argument("--fraction", type=float, default=0.1, help="compress: measurements / unknowns (default: 0.1)")
+    problem.add_argument("--blur", type=float, default=2.0, help="deblur: standard deviation in pixels (default: 2)")
+    problem.add_argument("--noise", type=float, help="std of the noise added (default: 0.02; denoise: 0.2)")
+    problem.add_argument("--measured", action="store_true", help="the photo is the measurements, not the truth")
+    problem.add_argument("--crop", type=_crop, help="LEFT,TOP,RIGHT,BOTTOM in pixels (default: the central square)")
+    solver = parser.add_argument_group("the solver")
+    solver.add_argument("--method", choices=("ilo", "csgm"), default="ilo", help="(default: ilo)")
+    solver.add_argument("--generator", default="dcgan-digiface64", help="name or file (default: %(default)s)")
+    solver.add_argument("--restarts", type=int, default=3, help="starting latents tried (default: 3)")
+    solver.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    solver.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
+    solver.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_recover)
+
+
+def _add_fetch(commands) -> None:
+    parser = commands.add_parser(
+        "fetch",
+        help="download and verify the pre-trained parts",
+        description="Download the pre-trained parts into the per-user cache (ILO_CACHE overrides), verified by their "
+        "sha256. With ILO_ASSETS=FOLDER already-downloaded files are used and nothing is downloaded.",
+    )
+    parser.set_defaults(run=run_fetch)
+
+
+def _add_reproduce(commands) -> None:
+    parser = commands.add_parser(
+        "reproduce",
+        help="run the experiments' notebooks and write figures/",
+        description="Execute the notebooks of a profile (notebooks/profiles.yaml) and write their figures, numbers "
+        "and provenance. Executed notebooks go to runs/.",
+    )
+    parser.add_argument("--profile", default="quick", help="quick (two cores, minutes) or full (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="notebooks whose name contains NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, …, for the notebooks that take it")
+    parser.add_argument("--generator", help="name or file, for the notebooks that take it")
+    parser.add_argument("--images", help="folder of your own photos, for the notebooks that take it")
+    parser.add_argument("--list", action="store_true", help="say what would run, and stop")
+    parser.set_defaults(run=run_reproduce)
+
+
+def _crop(text: str) -> tuple[int, int, int, int]:
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected LEFT,TOP,RIGHT,BOTTOM, got {text!r}") from None
+    return left, top, right, bottom
+
+
+def run_recover(options: argparse.Namespace) -> int:
+    import matplotlib
+
+    matplotlib.use("Agg")  # files only, whatever the user's display
+    import ilo
+    from ilo import metrics, plots
+    from ilo.assets import fetch
+    from ilo.files import written_atomically
+    from ilo.images import write_image
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    G = ilo.generators.load(options.generator, device=device)
+    A, y, truth = _measurements(options, G.image_shape)
+    out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
+    if truth is not None:
+        fetch("lpips-alex")  # now rather than after the work
+    rounds = ilo.csgm_rounds(G) if options.method == "csgm" else ilo.default_rounds(G)
+    out.mkdir(parents=True, exist_ok=True)
+    result = ilo.recover(
+        G, A, y, rounds=rounds, rng=options.seed, restarts=options.restarts, progress=not options.quiet
+    )
+    images = result.images.cpu()
+
+    write_image(out / "recovered.png", images[0])
+    result.save(out / "result.safetensors")
+    columns = {"Measurements": A.cpu().picture(y.cpu()), options.method.upper(): images.clamp(-1, 1)}
+    asked = {name: value for name, value in vars(options).items() if name != "run"}
+    report = {**asked, "status": result.status[0], **result.parameters}
+    report["objective"] = float(result.objective[0])
+    if truth is not None:
+        columns = {"Truth": truth, **columns}
+        report |= metrics.evaluate(images.clamp(-1, 1), truth).iloc[0].to_dict()
+        print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**report))
+    plots.use_style()
+    with written_atomically(out / "comparison.png") as temporary:
+        plots.comparison_grid(columns).savefig(temporary)
+    with written_atomically(out / "report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n")
+    print(f"status: {result.status[0]}; wrote {out}/recovered.png, comparison.png, result.safetensors, report.json")
+    return 0
+
+
+def _measurements(options: argparse.Namespace, shape: tuple[int, int, int]):
+    """Return the operator, the measurements (1, ...) and the truth (1, C, H, W) or None."""
+    from ilo import operators
+    from ilo.images import read_image, read_seen
+
+    if options.mask is not None:
+        if options.task != "inpaint":
+            raise ValueError("--mask goes with --task inpaint")
+        photo, seen = read_seen(options.photo, options.mask, size=shape[-1], crop=options.crop)
+        A = operators.Inpainting(seen, channels=shape[0])
+        return A, A(photo), None
+    A = _operator(options, shape)
+    if options.measured:
+        return A, _measured(options, A), None
+    truth = read_image(options.photo, size=shape[-1], crop=options.crop)
+    noise = options.noise if options.noise is not None else (0.2 if options.task == "denoise" else 0.02)
+    return A, operators.measure(A, truth, noise_std=noise, rng=options.seed), truth
+
+
+def _operator(options: argparse.Namespace, shape: tuple[int, int, int]):
+    from ilo import operators
+
+    if options.task == "inpaint":
+        return operators.RandomInpainting(shape, keep=options.keep, rng=options.seed)
+    if options.task == "superres":
+        return operators.Downsample(shape, factor=options.factor, kernel=options.kernel)
+    if options.task == "compress":
+        if not 0 < options.fraction <= 1:
+            raise ValueError(f"--fraction must lie in (0, 1], got {options.fraction}")
+        m = max(1, round(options.fraction * math.prod(shape)))
+        return operators.GaussianSensing(shape, m=m, rng=options.seed)
+    if options.task == "colourise":
+        return operators.Grayscale(shape)
+    if options.task == "deblur":
+        return operators.Blur(shape, sigma=options.blur)
+    return operators.Identity(shape)
+
+
+def _measured(options: argparse.Namespace, A):
+    """Read a photo that is itself the measurements: its size must be what the operator gives."""
+    from ilo.images import read_image
+
+    if options.task in ("inpaint", "compress"):
+        raise ValueError(
+            f"--measured does not go with --task {options.task}: an image file cannot hold its measurements "
+            "(for a photo with holes give --mask)"
+        )
+    channels, height, width = A.shape_out
+    photo = read_image(options.photo, crop=options.crop)
+    if tuple(photo.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"{options.photo} is {photo.shape[-1]}×{photo.shape[-2]}, but --task {options.task} on this generator "
+            f"measures {width}×{height} pixels: crop it by --crop, or resize it to that"
+        )
+    return photo.mean(1, keepdim=True) if channels == 1 else photo
+
+
+def run_fetch(options: argparse.Namespace) -> int:
+    from ilo import assets
+
+    for name, path in assets.fetch_all().items():
+        print(f"{name}: {path}")
+    return 0
+
+
+def run_reproduce(options: argparse.Namespace) -> int:
+    try:
+        from ilo import reproduce
+    except ModuleNotFoundError as missing:
+        raise ValueError(
+            f"`ilo reproduce` needs the notebook tools: pip install -e '.[notebooks]' ({missing})"
+        ) from None
+
+    named = {"device": options.device, "generator": options.generator, "images": options.images}
+    overrides = {name: value for name, value in named.items() if value is not None}
+    jobs = reproduce.plan(options.profile, only=options.only, overrides=overrides)
+    if options.list:
+        for job in jobs:
+            print(job.name, json.dumps(job.parameters))
+        return 0
+    outcomes = reproduce.reproduce(jobs, workers=options.jobs)
+    print(reproduce.summary(outcomes))
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""The command line: what it writes, its exit codes, and a sentence instead of a traceback."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ilo
+from ilo.cli import main
+from ilo.images import astronaut_face, write_image
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The real generator and solver, with few steps: these tests are of the command, not of the quality."""
+    rounds = [ilo.Round(0, 4, 0.1), ilo.Round(1, 4, 0.05, radius=500.0)]
+    monkeypatch.setattr(ilo, "default_rounds", lambda G: rounds)
+    monkeypatch.setattr(ilo, "csgm_rounds", lambda G: rounds[:1])
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "face.png"
+    write_image(path, astronaut_face(64))
+    return path
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["--task", "inpaint", "--keep", "0.3"], ["--task", "superres", "--factor", "2"],
+        ["--task", "superres", "--factor", "4", "--kernel", "box"], ["--task", "denoise", "--noise", "0.3"],
+        ["--task", "compress", "--fraction", "0.02"], ["--task", "colourise"], ["--task", "deblur", "--blur", "1.5"],
+    ],
+    ids=lambda t: " ".join(t[1:]),
+)  # fmt: skip
+def test_every_task_writes_its_results(quick, photo, tmp_path, capsys, task):
+    out = tmp_path / "out"
+    assert main(["recover", str(photo), *task, "--out", str(out), "--restarts", "1", "--quiet"]) == 0
+    assert {p.name for p in out.iterdir()} == {"recovered.png", "comparison.png", "result.safetensors", "report.json"}
+    report = json.loads((out / "report.json").read_text())
+    assert report["task"] == task[1]
+    assert report["psnr"] > 5
+    recovered = ilo.images.read_image(out / "recovered.png")
+    assert recovered.shape == (1, 3, 64, 64)
+    result = ilo.load_result(out / "result.safetensors")
+    assert (result.images - recovered).abs().max() <= 1 / 127.5, "the file shows the image that the result holds"
+    assert "PSNR" in capsys.readouterr().out
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_work(photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ilo, "recover", lambda *a, **k: pytest.fail("the work had begun"))
+    monkeypatch.setattr(ilo, "default_rounds", lambda G: [])
+    for out in (photo, photo / "below"):
+        assert main(["recover", str(photo), "--out", str(out), "--quiet"]) == 2
+        assert capsys.readouterr().err.startswith("ilo: ")
+
+
+def test_csgm_is_the_first_round_alone(quick, photo, tmp_path):
+    assert main(["recover", str(photo), "--method", "csgm", "--out", str(tmp_path / "o"), "--quiet"]) == 0
+    assert ilo.load_result(tmp_path / "o" / "result.safetensors").layer == 0
+
+
+def test_a_photo_with_a_mask_has_no_truth(quick, photo, tmp_path, capsys):
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[20:40, 10:50] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    out = tmp_path / "out"
+    assert main(["recover", str(photo), "--mask", str(tmp_path / "mask.png"), "--out", str(out), "--quiet"]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert "psnr" not in report
+    assert "PSNR" not in capsys.readouterr().out
+
+
+def test_what_lies_under_the_mask_does_not_matter(quick, photo, tmp_path):
+    mask = torch.ones(1, 64, 64)
+    mask[:, 20:40, 10:50] = -1
+    write_image(tmp_path / "mask.png", mask)
+    painted = astronaut_face(64)
+    painted[..., 20:40, 10:50] = -1.0
+    write_image(tmp_path / "painted.png", painted)
+    for name in ("face", "painted"):
+        arguments = ["recover", str(tmp_path / f"{name}.png"), "--mask", str(tmp_path / "mask.png")]
+        assert main([*arguments, "--out", str(tmp_path / name), "--quiet"]) == 0
+    one, two = (ilo.load_result(tmp_path / n / "result.safetensors").images for n in ("face", "painted"))
+    assert torch.equal(one, two)
+
+
+def test_measurements_that_are_given(quick, photo, tmp_path):
+    small = ilo.operators.Downsample((3, 64, 64), factor=4)(astronaut_face(64))
+    write_image(tmp_path / "small.png", small.clamp(-1, 1))
+    arguments = ["recover", str(tmp_path / "small.png"), "--task", "superres", "--measured", "--quiet"]
+    assert main([*arguments, "--out", str(tmp_path / "o")]) == 0
+    assert (
+        main(["recover", str(photo), "--task", "colourise", "--measured", "--out", str(tmp_path / "p"), "--quiet"]) == 0
+    )
+
+
+MISTAKES = {
+    "no file": (["recover", "missing.png"], "missing.png"),
+    "no image": (["recover", "{text}"], "image"),
+    "keep": (["recover", "{photo}", "--keep", "0"], "keep"),
+    "fraction": (["recover", "{photo}", "--task", "compress", "--fraction", "2"], "--fraction"),
+    "factor": (["recover", "{photo}", "--task", "superres", "--factor", "0"], "factor"),
+    "noise": (["recover", "{photo}", "--noise", "-1"], "noise_std"),
+    "mask for another task": (["recover", "{photo}", "--task", "denoise", "--mask", "{photo}"], "--mask goes with"),
+    "measured pixels": (["recover", "{photo}", "--measured"], "--mask"),
+    "measured size": (["recover", "{photo}", "--task", "superres", "--measured"], "16×16"),
+    "generator": (["recover", "{photo}", "--generator", "stylegan9"], "stylegan9"),
+    "device": (["recover", "{photo}", "--device", "cuda:99"], "device"),
+    "crop outside": (["recover", "{photo}", "--crop", "0,0,900,900"], "crop"),
+    "profile": (["reproduce", "--profile", "huge"], "quick"),
+    "notebook": (["reproduce", "--only", "nonsense"], "nonsense"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_sentence_and_exit_2(quick, photo, tmp_path, capsys, case):
+    arguments, message = MISTAKES[case]
+    (tmp_path / "text.png").write_text("no image")
+    arguments = [a.format(photo=photo, text=tmp_path / "text.png") for a in arguments]
+    if case == "device" and torch.cuda.is_available():
+        pytest.skip("the GPU's own message is not ours")
+    if arguments[0] == "recover":
+        arguments += ["--quiet", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ilo: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists(), "a mistake leaves nothing behind"
+
+
+@pytest.mark.parametrize("arguments", [[], ["recover"], ["recover", "x.png", "--task", "teleport"], ["--no-such"]])
+def test_wrong_words_are_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("command", [[], ["recover"], ["fetch"], ["reproduce"]])
+def test_help_explains(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    assert len(capsys.readouterr().out) > 200
+
+
+def test_reproduce_lists_what_it_would_run(capsys):
+    assert main(["reproduce", "--list", "--only", "inpainting"]) == 0
+    assert "experiments/01_inpainting" in capsys.readouterr().out

@@ -1,0 +1,125 @@
+"""The repository keeps its own promises: pins that agree, notebooks that say something, small files."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def pins(requirements):
+    return dict(re.match(r"([\w.-]+)==?([\w.]+)$", line).groups() for line in requirements)
+
+
+def pyproject_pins():
+    extras = [line for group in PROJECT["optional-dependencies"].values() for line in group]
+    return {name.lower(): v for name, v in pins([*PROJECT["dependencies"], *extras]).items()}
+
+
+def test_environment_and_pyproject_pin_the_same_versions():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    by_pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    lines = [e for e in listed if isinstance(e, str) and not e.startswith(("python", "pip"))]
+    found = pins([*lines, *(line for line in by_pip if not line.startswith("-"))])
+    assert {CONDA_NAMES.get(n, n).lower(): v for n, v in found.items()} == pyproject_pins()
+    assert f"python{PROJECT['requires-python']}" in listed
+
+
+def test_constraints_pin_what_pyproject_pins():
+    lines = [line.split(";")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    found = {}
+    for line in filter(None, lines):
+        name, version = line.split("==")
+        found.setdefault(name.lower(), set()).add(version)
+    for name, version in pyproject_pins().items():
+        assert found[name] == {version}, name
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_executed_in_order_and_says_something_that_is_compared(path):
+    """nbval skips cells without an execution count and never compares images: neither may hide an empty check."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    outputs = [o for c in code for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert not [o for o in outputs if o.get("name") == "stderr"]
+    compared = [c for c in code if "nbval-ignore-output" not in c.metadata.get("tags", [])]
+    texts = [o for c in compared for o in c.outputs if o.output_type == "stream" or "text/plain" in o.get("data", {})]
+    assert len(texts) >= 3, "too little of this notebook is compared"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_has_the_parts_that_every_notebook_has(path):
+    notebook = nbformat.read(path, as_version=4)
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert "question" in first.source.lower()
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    tagged = [c for c in code if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        # the form that papermill reads reliably: one typed literal a line, with its help
+        assert re.match(r"\w+: (int|float|str|bool|list\[\w+\]|Optional\[\w+\]) = [^=#]+  # \S", line), line
+    closing = code[-2].source
+    assert len(re.findall(r"^\s*assert ", closing, re.MULTILINE)) >= 2, "the closing cell asserts what was told"
+    assert "provenance(" in code[-1].source
+
+
+def test_profiles_name_every_experiment_and_only_declared_parameters():
+    pytest.importorskip("papermill")
+    from ilo import reproduce
+
+    table = yaml.safe_load(reproduce.PROFILES.read_text())
+    assert set(table) == {"quick", "full"}
+    experiments = {str(p.relative_to(ROOT / "notebooks").with_suffix("")) for p in NOTEBOOKS}
+    for profile in table:
+        jobs = reproduce.plan(profile)
+        assert {job.name for job in jobs} == {e for e in experiments if not e.startswith("tutorials/")}
+
+
+def tracked_files():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_no_tracked_file_is_large():
+    assert [str(p) for p in tracked_files() if p.stat().st_size > 5e6] == []
+
+
+def test_readme_shows_only_figures_that_exist_and_commands_that_make_knows():
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_ci_runs_the_readme_test_command():
+    assert "make test" in (ROOT / "README.md").read_text()
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
+
+
+def test_figures_come_with_their_numbers_and_provenance():
+    for figure in (ROOT / "figures").glob("*.png"):
+        record = json.loads(figure.with_suffix(".json").read_text())
+        assert {"revision", "torch"} <= set(record), figure.name
+        assert figure.with_suffix(".csv").stat().st_size > 0
+        assert figure.with_suffix(".pdf").exists()

@@ -1,0 +1,100 @@
+"""The runner: parameters it refuses, what it publishes and when, and that one failure stops nobody else."""
+
+import json
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook
+
+from ilo import reproduce
+from ilo.cli import main
+
+pytest.importorskip("papermill", reason="the notebook tools are not installed: pip install -e '.[notebooks]'")
+
+PARAMETERS = 'seed: int = 0  # a seed\nlevels: list[float] = [0.1, 0.2]  # levels\noutput: str = ""  # folder'
+DRAW = """
+import os, pathlib
+pathlib.Path(output, "figure.csv").write_text(f"{seed} {levels} {os.environ['TQDM_DISABLE']}")
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A repository in small: two notebooks, of which one can be told to fail, and a profile file."""
+    for name, body in {
+        "experiments/good": DRAW,
+        "experiments/bad": DRAW + "assert seed == 0, 'the claim fails'",
+    }.items():
+        path = tmp_path / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        notebook = new_notebook(
+            cells=[new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(body)],
+            metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, path)
+    profiles = {"quick": {"experiments/good": {"levels": [0.3]}, "experiments/bad": {"seed": 1}}, "full": {}}
+    (tmp_path / "profiles.yaml").write_text(yaml.safe_dump(profiles, sort_keys=False))
+    return tmp_path
+
+
+def planned(place, **options):
+    return reproduce.plan("quick", profiles=place / "profiles.yaml", notebooks=place / "notebooks", **options)
+
+
+def test_plan_merges_defaults_profile_and_overrides(place):
+    good, bad = planned(place, overrides={"seed": 5})
+    assert good.name == "experiments/good"
+    assert good.parameters == {"seed": 5, "levels": [0.3], "output": ""}
+    assert bad.parameters["seed"] == 5
+    assert [job.name for job in planned(place, only=["good"])] == ["experiments/good"]
+
+
+def test_unknown_names_are_refused(place):
+    with pytest.raises(reproduce.ReproduceError, match=r"declares \['speed'\]"):
+        planned(place, overrides={"speed": 1})
+    with pytest.raises(reproduce.ReproduceError, match="no notebook matches 'ugly'"):
+        planned(place, only=["ugly"])
+    (place / "profiles.yaml").write_text(yaml.safe_dump({"quick": {"experiments/good": {"sed": 1}}}))
+    with pytest.raises(reproduce.ReproduceError, match=r"\['sed'\].*declares"):
+        planned(place)
+    with pytest.raises(reproduce.ReproduceError, match="no profile 'slow'"):
+        reproduce.plan("slow", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
+    with pytest.raises(reproduce.ReproduceError, match=r"needs a checkout"):
+        reproduce.plan(profiles=place / "missing.yaml")
+
+
+def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
+    figures = place / "figures"
+    figures.mkdir()
+    (figures / "figure.csv").write_text("the last good one")
+    lines = []
+    bad_first = planned(place)[::-1]
+    bad, good = reproduce.reproduce(bad_first, figures=figures, runs=place / "runs", workers=2, report=lines.append)
+    assert bad.error is not None
+    assert "the claim fails" in bad.error
+    assert bad.figures == ()
+    assert bad.notebook.exists(), "the partial copy is kept for a look"
+    assert good.error is None
+    assert [p.name for p in good.figures] == ["figure.csv"]
+    assert (figures / "figure.csv").read_text() == "0 [0.3] 1"
+    record = json.loads((place / "runs" / "experiments" / "good-output" / "results.json").read_text())
+    assert record["parameters"] == {"seed": 0, "levels": [0.3], "output": ""}
+    assert {"revision", "torch", "seconds"} <= set(record)
+    assert sum("FAILED" in line for line in lines) == 1
+    text = reproduce.summary([bad, good])
+    assert "1 notebooks ok, 1 failed" in text
+    assert "the claim fails" in text
+
+
+def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
+    jobs = planned(place)
+    monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[1:])
+    run = reproduce.reproduce
+    monkeypatch.setattr(
+        reproduce, "reproduce", lambda jobs, workers: run(jobs, figures=place / "f", runs=place / "r", workers=workers)
+    )
+    assert main(["reproduce"]) == 1
+    monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[:1])
+    assert main(["reproduce"]) == 0
+    assert "1 notebooks ok, 0 failed" in capsys.readouterr().out
