@@ -31,10 +31,11 @@ def test_the_estimate_is_what_the_allocator_gives_out(size, batch, checkpointing
 
 
 def test_the_estimate_grows_with_the_batch_and_falls_with_checkpointing():
-    G = small(256)
+    # channels as in published networks: where there are few, the peak is the last block's own maps, checkpointed or not
+    G = stylegan2(random_stylegan2(64, channel_base=16384, z_dim=8, w_dim=8, mapping_layers=2))
     one, four = peak_memory(G, 1), peak_memory(G, 4)
     assert 3 * one < four < 4.1 * one
-    assert peak_memory(economical(G)) < 0.95 * one
+    assert peak_memory(economical(G)) < 0.9 * one
     assert peak_memory(economical(G, checkpointing=False, half=True)) < 0.7 * one
     assert peak_memory(G, start=G.num_layers - 1) <= one
 
