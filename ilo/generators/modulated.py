@@ -107,9 +107,10 @@ class ModulatedConv(torch.autograd.Function):
                 offset = offset + (noise.flatten(1)[:, None].to(pixels.dtype) @ pixels)[:, 0]
             g_d = ((g * out).sum((2, 3)) - offset) / d
         if need_x or need_s:
-            g_u = _conv_adjoint(g_y * _map(d), weight, ctx.up)  # of u = s · x
+            g_u = _conv_adjoint(_scaled(g_y, d), weight, ctx.up)  # of u = s · x
+            del g_y
             g_s = (g_u * x).sum((2, 3)) if need_s else None
-            g_x = g_u * _map(s) if need_x else None
+            g_x = _scaled(g_u, s) if need_x else None
         return g_x, g_s, g_d, g_noise, None, None, None
 
     @staticmethod
@@ -168,6 +169,11 @@ def _conv_adjoint(x: Tensor, weight: Tensor, up: bool) -> Tensor:
         wide = F.conv2d(x, _filter(x), padding=2, groups=x.shape[1])  # the filter is symmetric
         return F.conv2d(wide, weight, stride=2)
     return F.conv_transpose2d(x, weight, padding=1)
+
+
+def _scaled(x: Tensor, s: Tensor) -> Tensor:
+    """x (B, C, h, w) times s (B, C): written over x, unless the product is itself to be differentiated."""
+    return x * _map(s) if torch.is_grad_enabled() else x.mul_(_map(s))
 
 
 def _map(x: Tensor) -> Tensor:
