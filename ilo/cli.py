@@ -1,4 +1,4 @@
-"""The command line: ``ilo recover``, ``ilo fetch``, ``ilo reproduce``.
+"""The command line: ``ilo recover``, ``ilo convert``, ``ilo fetch``, ``ilo reproduce``.
 
 Exit codes: 0 success; 1 the work failed (a notebook, a download); 2 the request was wrong (argparse's own code too).
 """
@@ -31,7 +31,8 @@ Measurements that are given, with no truth to compare with:
   ilo recover noisy.png --task denoise --measured        likewise grey or blurred photos
 
 The default generator makes 64×64 faces: the photo is cropped to its central square (or --crop) and resized to
-64×64, and the face should fill it as in a passport photo.
+64×64, and the face should fill it as in a passport photo. Another generator, such as a StyleGAN2 checkpoint, brings its
+own size: --generator network.pkl (NVIDIA's .pkl, rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
 """
 
 
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ilo {version('ilo')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_recover(commands)
+    _add_convert(commands)
     _add_fetch(commands)
     _add_reproduce(commands)
     return parser
@@ -89,8 +91,25 @@ def _add_recover(commands) -> None:
     solver.add_argument("--restarts", type=int, default=3, help="starting latents tried (default: 3)")
     solver.add_argument("--seed", type=int, default=0, help="(default: 0)")
     solver.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
+    solver.add_argument("--half", action="store_true", help="compute in bfloat16: less memory, images differ by 1 %%")
+    solver.add_argument(
+        "--checkpointing", action="store_true", help="keep less, compute more: same result, less memory"
+    )
     solver.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run_recover)
+
+
+def _add_convert(commands) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="write a generator's checkpoint as safetensors",
+        description="Read a checkpoint (NVIDIA's StyleGAN2-ADA .pkl, rosinality's .pt, BigGAN-PyTorch's .pth, "
+        "safetensors), recognised by what it holds and not by its name, and write its generator as safetensors. "
+        "Nothing in the file is run: a pickle that asks for anything but weights is refused (exit code 2).",
+    )
+    parser.add_argument("source", type=Path, help="checkpoint file")
+    parser.add_argument("target", type=Path, help="safetensors file to write; replaced as a whole if it exists")
+    parser.set_defaults(run=run_convert)
 
 
 def _add_fetch(commands) -> None:
@@ -140,26 +159,30 @@ def run_recover(options: argparse.Namespace) -> int:
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     G = ilo.generators.load(options.generator, device=device)
+    if options.checkpointing or options.half:
+        G = ilo.generators.economical(G, checkpointing=options.checkpointing, half=options.half)
     A, y, truth = _measurements(options, G.image_shape)
     out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
     if truth is not None:
         fetch("lpips-alex")  # now rather than after the work
     rounds = ilo.csgm_rounds(G) if options.method == "csgm" else ilo.default_rounds(G)
     out.mkdir(parents=True, exist_ok=True)
+    if report := ilo.generators.memory_report(G, options.restarts):
+        print(f"memory: {report} (flags: --half, --checkpointing, --restarts)", flush=True)
     result = ilo.recover(
         G, A, y, rounds=rounds, rng=options.seed, restarts=options.restarts, progress=not options.quiet
     )
-    images = result.images.cpu()
+    images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
 
     write_image(out / "recovered.png", images[0])
     result.save(out / "result.safetensors")
-    columns = {"Measurements": A.cpu().picture(y.cpu()), options.method.upper(): images.clamp(-1, 1)}
+    columns = {"Measurements": A.cpu().picture(y.cpu()), options.method.upper(): images}
     asked = {name: value for name, value in vars(options).items() if name != "run"}
     report = {**asked, "status": result.status[0], **result.parameters}
     report["objective"] = float(result.objective[0])
     if truth is not None:
         columns = {"Truth": truth, **columns}
-        report |= metrics.evaluate(images.clamp(-1, 1), truth).iloc[0].to_dict()
+        report |= metrics.evaluate(images, truth).iloc[0].to_dict()
         print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**report))
     plots.use_style()
     with written_atomically(out / "comparison.png") as temporary:
@@ -225,6 +248,17 @@ def _measured(options: argparse.Namespace, A):
             f"measures {width}×{height} pixels: crop it by --crop, or resize it to that"
         )
     return photo.mean(1, keepdim=True) if channels == 1 else photo
+
+
+def run_convert(options: argparse.Namespace) -> int:
+    from ilo.generators import convert
+
+    if options.target.is_dir():
+        raise ValueError(f"{options.target} is a folder: name the file to write, such as generator.safetensors")
+    checkpoint = convert(options.source, options.target)
+    print(f"{options.source}: {checkpoint.describe()}")
+    print(f"wrote {options.target}; use it by: ilo recover photo.jpg --generator {options.target}")
+    return 0
 
 
 def run_fetch(options: argparse.Namespace) -> int:

@@ -210,6 +210,14 @@ def test_convert_keeps_weights_images_and_clamp(tmp_path):
     assert all(torch.equal(rewritten[key], SMALL[key]) for key in SMALL)
 
 
+def test_a_checkpoint_describes_itself(tmp_path):
+    torch.save(golden_files.weights("biggan_64"), tmp_path / "G.pth")
+    assert read_checkpoint(tmp_path / "G.pth").describe().startswith("BigGAN, 64×64 pixels, ")
+    torch.save(SMALL, tmp_path / "g.pt")
+    numbers = sum(value.numel() for value in SMALL.values())
+    assert read_checkpoint(tmp_path / "g.pt").describe() == f"StyleGAN2, 8×8 pixels, no classes, {numbers:,} numbers"
+
+
 def test_convert_of_tensors_that_share_memory(tmp_path):
     weights = golden_files.weights("biggan_64")
     weights["blocks.0.0.bn2.stored_mean"] = weights["blocks.0.0.bn1.stored_mean"]

@@ -1,14 +1,20 @@
 """The command line: what it writes, its exit codes, and a sentence instead of a traceback."""
 
 import json
+import os
+import pickle
 
 import numpy as np
 import pytest
 import torch
+from nvidia_writer import nvidia_pickle
 from PIL import Image
+from safetensors.torch import load_file
 
 import ilo
+import ilo.cli
 from ilo.cli import main
+from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
 
 
@@ -98,6 +104,88 @@ def test_measurements_that_are_given(quick, photo, tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A StyleGAN2 of 64 pixels with random weights, as NVIDIA's pickle."""
+    path = tmp_path_factory.mktemp("checkpoint") / "network.pkl"
+    weights = random_stylegan2(64, channel_base=512, channel_max=8, z_dim=8, w_dim=8, mapping_layers=2, num_classes=3)
+    path.write_bytes(nvidia_pickle(weights, {"synthesis.b4.conv1": {"conv_clamp": 256.0}}))
+    return path
+
+
+@pytest.mark.parametrize("task", ilo.cli.TASKS)
+def test_every_task_runs_on_a_checkpoint(quick, photo, checkpoint, tmp_path, task):
+    out = tmp_path / "out"
+    arguments = ["recover", str(photo), "--task", task, "--generator", str(checkpoint), "--out", str(out)]
+    assert main([*arguments, "--restarts", "2", "--quiet"]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["generator"] == "network"
+    assert {"psnr", "ssim", "lpips"} <= set(report)
+    result = ilo.load_result(out / "result.safetensors")
+    assert {"latents", "features"} <= set(result.state)
+    with torch.no_grad():
+        assert torch.equal(result.render(ilo.generators.load(checkpoint)), result.images)
+
+
+def test_less_memory_is_a_flag(quick, photo, checkpoint, tmp_path):
+    images = {}
+    for name, flags in {"plain": [], "kept": ["--checkpointing"], "half": ["--half", "--checkpointing"]}.items():
+        arguments = ["recover", str(photo), "--generator", str(checkpoint), "--out", str(tmp_path / name), "--quiet"]
+        assert main([*arguments, "--restarts", "1", *flags]) == 0
+        images[name] = ilo.load_result(tmp_path / name / "result.safetensors").images
+    assert torch.equal(images["plain"], images["kept"])
+    assert 0 < (images["plain"] - images["half"]).abs().max() < 0.5
+
+
+def test_a_large_search_is_announced_before_it_begins(quick, photo, checkpoint, tmp_path, capsys, monkeypatch):
+    report = ilo.generators.memory_report
+    monkeypatch.setattr(ilo.generators, "memory_report", lambda G, batch: report(G, batch, large=0, free=1))
+    monkeypatch.setattr(ilo, "recover", lambda *a, **k: pytest.fail("the work began"))
+    with pytest.raises(pytest.fail.Exception, match="the work began"):
+        main(["recover", str(photo), "--generator", str(checkpoint), "--out", str(tmp_path / "o"), "--restarts", "2"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("memory: warning, this may not fit: this search holds about")
+    assert "2 × 64×64" in printed
+    assert "--half" in printed
+
+
+def test_convert_says_what_it_recognised_and_writes_the_same_generator(checkpoint, tmp_path, capsys):
+    target = tmp_path / "made" / "g.safetensors"
+    assert main(["convert", str(checkpoint), str(target)]) == 0
+    printed = capsys.readouterr().out
+    G, written = ilo.generators.load(checkpoint, label=1), ilo.generators.load(target, label=1)
+    numbers = sum(t.numel() for t in load_file(target).values())
+    assert f"StyleGAN2, 64×64 pixels, 3 classes, {numbers:,} numbers, convolutions clamped to ±256" in printed
+    sample = G.sample(2, 0)
+    assert torch.equal(written(sample), G(sample))
+    assert [p.name for p in target.parent.iterdir()] == ["g.safetensors"]
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_convert_refuses_what_could_run_code(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "g.pkl").write_bytes(pickle.dumps({"G_ema": Hostile()}))
+    torch.save({"g_ema": Hostile()}, tmp_path / "g.pt")
+    (tmp_path / "g.txt").write_text("no checkpoint")
+    for name, reason in {
+        "g.pkl": "nothing in it was run",
+        "g.pt": "nothing in it was run",
+        "g.txt": "expected",
+    }.items():
+        assert main(["convert", name, "out.safetensors"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"ilo: {name}")
+        assert reason in error
+        assert error.count("\n") == 1
+    assert main(["convert", "g.txt", "."]) == 2
+    assert main(["convert", "missing.pkl", "out.safetensors"]) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.pkl", "g.pt", "g.txt"], "nothing ran, nothing was written"
+
+
 MISTAKES = {
     "no file": (["recover", "missing.png"], "missing.png"),
     "no image": (["recover", "{text}"], "image"),
@@ -140,7 +228,7 @@ def test_wrong_words_are_exit_2(arguments, capsys):
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize("command", [[], ["recover"], ["fetch"], ["reproduce"]])
+@pytest.mark.parametrize("command", [[], ["recover"], ["convert"], ["fetch"], ["reproduce"]])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ilo.generators import biggan, economical, peak_memory, random_stylegan2, stylegan2
+from ilo.generators import biggan, economical, memory_report, peak_memory, random_stylegan2, stylegan2
+from ilo.generators.memory import free_memory
 
 
 def small(size: int = 64):
@@ -88,3 +89,22 @@ def test_the_economical_generator_is_otherwise_the_same_and_shares_its_weights()
     assert other.variables(state) == G.variables(state)
     assert {p.data_ptr() for p in other.parameters()} == {p.data_ptr() for p in G.parameters()}
     assert torch.equal(other.sample(2, 3)["latents"], G.sample(2, 3)["latents"])
+
+
+def test_a_large_search_is_announced_and_one_that_does_not_fit_warned_of():
+    G = small()
+    need = peak_memory(G, 3)
+    assert memory_report(G, 3) == ""
+    assert memory_report(G, 3, large=need + 1) == ""
+    fits = memory_report(G, 3, large=need, free=need)
+    assert fits.startswith("this search holds about")
+    assert "3 × 64×64 pixels" in fits
+    assert "half precision" in fits
+    assert memory_report(G, 3, large=need, free=need - 1).startswith("warning, this may not fit: this search")
+
+
+def test_free_memory_is_between_nothing_and_the_machine():
+    free = free_memory(torch.device("cpu"))
+    if free is None:
+        pytest.skip("this system does not tell")
+    assert 0 < free < 2**50

@@ -6,7 +6,7 @@ from ilo.generators.checkpoints import convert, open_checkpoint
 from ilo.generators.dcgan import dcgan
 from ilo.generators.formats import random_stylegan2
 from ilo.generators.loading import load
-from ilo.generators.memory import economical, peak_memory
+from ilo.generators.memory import economical, memory_report, peak_memory
 from ilo.generators.stylegan2 import stylegan2
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "dcgan",
     "economical",
     "load",
+    "memory_report",
     "open_checkpoint",
     "peak_memory",
     "random_stylegan2",

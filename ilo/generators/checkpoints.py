@@ -27,7 +27,7 @@ from ilo.generators.biggan import biggan
 from ilo.generators.dcgan import dcgan
 from ilo.generators.formats import from_nvidia, from_rosinality
 from ilo.generators.nvidia_pickle import LEGACY_TORCH, read_nvidia_pickle
-from ilo.generators.stylegan2 import stylegan2
+from ilo.generators.stylegan2 import resolutions, stylegan2
 
 FORMAT = "ilo-generator-1"
 
@@ -59,6 +59,21 @@ class Checkpoint:
             return dcgan(self.weights, **options)
         except RuntimeError as error:
             raise ValueError(f"it is a DCGAN of another shape than 100 → 64×64: {error}") from error
+
+    def describe(self) -> str:
+        """What it is, in a line: kind, size of its images, classes, parameters and clamp."""
+        count, classes = sum(value.numel() for value in self.weights.values()), 0
+        if self.kind == "stylegan2":
+            size = resolutions(self.weights)[-1]
+            embedding = self.weights.get("mapping.embed.weight")
+            classes = 0 if embedding is None else embedding.shape[1]
+        else:
+            size = self.build().image_shape[-1]
+            classes = len(self.weights["shared.weight"]) if self.kind == "biggan" else 0
+        kind = {"stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN"}[self.kind]
+        conditional = f"{classes} classes" if classes else "no classes"
+        clamp = "" if self.clamp is None else f", convolutions clamped to ±{self.clamp:g}"
+        return f"{kind}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
 
 
 def open_checkpoint(path: str | Path, **options: Any) -> Generator:
