@@ -1,8 +1,12 @@
 """What several test modules share."""
 
 import pytest
+from hypothesis import settings
 
 from ilo import generators
+
+settings.register_profile("ilo")  # a busy machine is slow, not wrong
+settings.load_profile("ilo")
 
 
 @pytest.fixture(scope="session")

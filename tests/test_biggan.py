@@ -72,7 +72,7 @@ def test_samples_start_from_the_embedding_of_the_label():
         torch.testing.assert_close(embedding, expected.expand(2, -1))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(gain=st.floats(0.1, 10), seed=st.integers(0, 99))
 def test_the_scale_of_a_weight_does_not_matter_under_spectral_normalisation(gain, seed):
     weights = golden_files.weights("biggan_64", torch.float64)

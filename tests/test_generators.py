@@ -156,7 +156,7 @@ def test_an_image_does_not_depend_on_its_batch_beyond_rounding(double):
 
 
 @given(n=st.integers(1, 6), more=st.integers(0, 5), seed=st.integers(0, 2**62))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_sample_is_its_own_whatever_the_batch(n, more, seed):
     G = toy()
     few, many = G.sample(n, seed)["features"], G.sample(n + more, seed)["features"]
@@ -196,7 +196,7 @@ def test_sampling_leaves_torchs_own_randomness_alone(dcgan):
 
 
 @given(cuts=st.sets(st.integers(1, 5)), dtype=st.sampled_from([torch.float32, torch.float64]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_sequential_with_any_cuts(cuts, dtype):
     model = toy_model(dtype)
     G = Generator.from_sequential(model, sorted(cuts), latent_shape=(3,))

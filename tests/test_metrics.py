@@ -123,7 +123,7 @@ def test_metrics_do_not_ask_for_gradients_or_memory_layout(name):
 
 
 @given(st.integers(0, 2**31), st.integers(1, 4), st.integers(11, 20), st.integers(11, 20))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_symmetry_and_range(seed, channels, height, width):
     rng = torch.Generator().manual_seed(seed)
     x, y = (2 * torch.rand(2, 2, channels, height, width, generator=rng, dtype=torch.float64) - 1).unbind()

@@ -90,7 +90,7 @@ def test_l1_agrees_with_root_finding_on_the_threshold():
     np.testing.assert_allclose(project_l1_ball(x, 20)[0].abs().numpy(), np.maximum(a - tau, 0), atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(-1e3, 1e3)),
     st.floats(1e-3, 1e3),
@@ -255,7 +255,7 @@ def test_arguments_are_left_alone(project):
         assert torch.equal(now, before)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e3), st.floats(1e-6, 1e6))
 def test_balls_are_idempotent_and_nonexpansive(seed, radius, scale):
     x, y = scale * draw(3, 11, seed=seed), scale * draw(3, 11, seed=seed + 1)

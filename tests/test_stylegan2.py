@@ -256,7 +256,7 @@ def test_a_clamp_bounds_features():
     assert torch.equal(loose(loose.sample(2, 0)), none(none.sample(2, 0)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     batch=st.integers(1, 3), c_in=st.integers(1, 6), c_out=st.integers(1, 6), h=st.integers(1, 7), w=st.integers(1, 7),
     up=st.booleans(), seed=st.integers(0, 999),
@@ -305,7 +305,7 @@ def test_the_written_backward_pass_is_the_derivative_in_both_modes_and_twice(up,
     assert torch.autograd.gradgradcheck(convolve, inputs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(batch=st.integers(1, 3), c=st.integers(1, 6), h=st.integers(1, 7), w=st.integers(1, 7), seed=st.integers(0, 999))
 def test_to_rgb_is_a_modulated_1x1_convolution_without_demodulation(batch, c, h, w, seed):
     g = torch.Generator().manual_seed(seed)
@@ -320,7 +320,7 @@ def test_to_rgb_is_a_modulated_1x1_convolution_without_demodulation(batch, c, h,
     torch.testing.assert_close(ToRGB(weight, bias, Affine(A, b, gain))(x, style), expected, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(c=st.integers(1, 4), h=st.integers(1, 9), w=st.integers(1, 9), seed=st.integers(0, 999))
 def test_doubling_is_zeros_between_pixels_then_the_filter(c, h, w, seed):
     x = torch.randn(2, c, h, w, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
