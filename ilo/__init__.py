@@ -1,6 +1,6 @@
 """ilo: Intermediate Layer Optimization for inverse problems with deep generative models (ICML 2021)."""
 
-from ilo import generators, operators
+from ilo import baselines, generators, operators
 from ilo.extended_range import AlternatingRound, JointRound
 from ilo.objectives import (
     ClassScore,
@@ -34,6 +34,7 @@ __all__ = [
     "SquaredError",
     "SquaredNorm",
     "adam",
+    "baselines",
     "constant",
     "csgm_rounds",
     "default_rounds",

@@ -1,0 +1,125 @@
+"""The methods that search a generator's latent space: CSGM and PULSE, as settings of `ilo.recover`."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from ilo.generators.base import Generator
+from ilo.objectives import GeoCross, SquaredError, SquaredNorm
+from ilo.projections import project_sphere
+from ilo.recover import recover
+from ilo.result import Result
+from ilo.rng import Rng
+from ilo.rounds import Round, constant
+
+
+def csgm(
+    G: Generator,
+    A: Callable[[Tensor], Tensor],
+    y: Tensor,
+    *,
+    restarts: int = 2,
+    steps: int = 500,
+    lr: float = 0.1,
+    penalty: float = 0.001,
+    rng: Rng | Sequence[int] = 0,
+    progress: bool = True,
+) -> Result:
+    """CSGM (Bora et al., "Compressed Sensing using Generative Models", ICML 2017), with its penalty on the latent.
+
+        min_z  (1/m)·‖A(G(z)) − y‖² + penalty·‖z‖²,   m measurements
+
+    by Adam at a constant rate from `restarts` random latents. The defaults are the authors' on CelebA with a DCGAN
+    (k = 100, images in [−1, 1]); with this penalty they take 10 restarts, without it 2.
+
+    On the scale of the penalty: the paper writes ‖A(G(z)) − y‖² + λ·‖z‖² with λ = 0.001, but the authors' code divides
+    the first term by m, the number of measurements, and takes the sum of squares of z for the second. That is what is
+    done here, where the data term is `ilo.SquaredError` (a mean) and the penalty `ilo.SquaredNorm` (a sum), so that
+    λ = 0.001 means what it meant in their experiments. Read as the formula has it, the penalty would be λ/m.
+
+    They return, of each restart's last iterate, the one of least loss; here each restart's best iterate (penalty
+    included) competes, and restarts are compared by the data term.
+
+    Args:
+        G, A, y, rng, restarts, progress: as in `ilo.recover`.
+        steps, lr: of Adam.
+        penalty: on each tensor that the latent consists of, at least 0.
+
+    Returns:
+        `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative penalty.
+    """
+    if not penalty >= 0:
+        raise ValueError(f"penalty must be at least 0, got {penalty!r}")
+    names = G.variables(G.sample(1, 0))
+    terms = [penalty * SquaredNorm(name) for name in names] if penalty > 0 else []
+    round_ = Round(0, steps, lr, penalty=sum(terms[1:], terms[0]) if terms else None, schedule=constant)
+    return recover(G, A, y, rounds=[round_], restarts=restarts, rng=rng, progress=progress)
+
+
+def pulse(
+    G: Generator,
+    A: Callable[[Tensor], Tensor],
+    y: Tensor,
+    *,
+    restarts: int = 1,
+    steps: int = 100,
+    lr: float = 0.4,
+    geocross: float = 0.05,
+    rng: Rng | Sequence[int] = 0,
+    progress: bool = True,
+) -> Result:
+    """PULSE (Menon et al., CVPR 2020), for any operator: a search on the sphere where the latent's distribution lies.
+
+        min over ‖z‖ = ‖z_0‖ of  100·L2 + geocross·GEOCROSS
+
+    by Adam with its rate on `one_cycle_drop`; after each step the latents return to the norm that they were drawn with,
+    each of several style vectors by itself, and so do noise maps. L2 is the authors' mean squared error of images in
+    [0, 1], which is a quarter of `ilo.SquaredError`, of images in [−1, 1]: the weight there is 25.
+
+    GEOCROSS (`ilo.GeoCross`) keeps the style vectors of an image near each other. It is taken of the vectors that are
+    searched; the authors' code takes it of what their Gaussian mapping makes of these. For a generator with a single
+    latent, such as a DCGAN, there is nothing to keep together and the term is 0; the 100 is then without effect too,
+    since Adam does not see the scale of its objective.
+
+    The authors' program refuses to answer where L2 > 0.002; this one returns its best, with its error in
+    `Result.objective`.
+
+    Args:
+        G, A, y, rng, restarts, progress: as in `ilo.recover`. The authors start once.
+        steps, lr: of Adam.
+        geocross: weight of GEOCROSS, at least 0.
+
+    Returns:
+        `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative weight.
+    """
+    if not geocross >= 0:
+        raise ValueError(f"geocross must be at least 0, got {geocross!r}")
+    round_ = Round(0, steps, lr, constraint=keep_norms, schedule=one_cycle_drop)
+    objective = 25.0 * SquaredError(A, y)
+    for name in _sets_of_styles(G):
+        objective = objective + geocross * GeoCross(name)
+    return recover(G, A, y, rounds=[round_], objective=objective, restarts=restarts, rng=rng, progress=progress)
+
+
+def one_cycle_drop(t: float) -> float:
+    """PULSE's factor of the learning rate at a fraction t ∈ [0, 1] of the search ("linear1cycledrop").
+
+    Linearly from 0.1 up to 1 at t = 0.45, down to 0.1 at t = 0.9, then down to 0.001 at the end.
+    """
+    if t < 0.9:
+        return 1 - 0.9 * abs(t / 0.45 - 1)
+    return 0.1 + (0.001 - 0.1) * (t - 0.9) / 0.1
+
+
+def keep_norms(x: Tensor, start: Tensor) -> Tensor:
+    """Constraint: every vector of a set of styles (B, vectors, width), or else every sample, keeps its start's norm."""
+    if x.ndim != 3:
+        return project_sphere(x, start.flatten(1).norm(dim=1))
+    vectors = x.flatten(0, 1)  # (B · vectors, width)
+    return project_sphere(vectors, start.flatten(0, 1).norm(dim=1)).view_as(x)
+
+
+def _sets_of_styles(G: Generator) -> list[str]:
+    """Names of what layer 0 reads as several vectors an image, (B, vectors, width)."""
+    state = G.sample(1, 0)
+    return [name for name in G.variables(state) if state[name].ndim == 3 and state[name].shape[1] > 1]
