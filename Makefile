@@ -10,7 +10,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 export MALLOC_TOP_PAD_        ?= 134217728
 
-.PHONY: reproduce test lab figures report bench notebooks clean help
+.PHONY: reproduce test lab figures verify report bench notebooks clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -18,7 +18,7 @@ help:            ## this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "ilo needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12 …" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,cluster,dev]'
 	touch $@
 
 reproduce: $(READY)  ## run every notebook of the quick profile, write figures/ (PROFILE=full: the paper's scale)
@@ -38,6 +38,9 @@ lab: $(READY)        ## open the notebooks
 figures: $(READY)    ## only the experiments' figures, of the quick profile
 	$(BIN)/ilo fetch
 	$(BIN)/ilo reproduce --only experiments --jobs $(JOBS)
+
+verify: $(READY)     ## compare figures/ of the last run with the committed rows, and say what moved
+	$(BIN)/ilo verify
 
 report: $(READY)     ## the last run's notebooks as one folder of web pages, runs/report/
 	@test -d runs || { echo "no run yet: make reproduce" >&2; exit 1; }

@@ -1,11 +1,13 @@
-"""The command line: ``ilo recover``, ``ilo convert``, ``ilo fetch``, ``ilo reproduce``.
+"""The command line: ``ilo recover``, ``ilo convert``, ``ilo fetch``, ``ilo reproduce``, ``ilo verify``.
 
-Exit codes: 0 success; 1 the work failed (a notebook, a download); 2 the request was wrong (argparse's own code too).
+Exit codes: 0 success; 1 the work failed (a notebook, a download), or results moved; 2 the request was wrong (argparse's
+own code too); 130 interrupted.
 """
 
 import argparse
 import json
 import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     _add_fetch(commands)
     _add_reproduce(commands)
+    _add_verify(commands)
     return parser
 
 
@@ -132,11 +135,32 @@ def _add_reproduce(commands) -> None:
     parser.add_argument("--profile", default="quick", help="quick (two cores, minutes) or full (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="notebooks whose name contains NAME")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: %(default)s)")
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="compute the grids on the workers of this Dask scheduler (tcp://host:8786), on a worker's GPU if it has "
+        "one (start one worker a GPU, with that GPU in CUDA_VISIBLE_DEVICES); 'local' starts workers here, one a core "
+        "or GPU",
+    )
     parser.add_argument("--device", help="cpu, cuda, …, for the notebooks that take it")
     parser.add_argument("--generator", help="name or file, for the notebooks that take it")
     parser.add_argument("--images", help="folder of your own photos, for the notebooks that take it")
     parser.add_argument("--list", action="store_true", help="say what would run, and stop")
     parser.set_defaults(run=run_reproduce)
+
+
+def _add_verify(commands) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="compare a fresh run's numbers with the committed ones",
+        description="Compare the CSV files of a run with those of the same name in data/reference: the mean of each "
+        "metric by task, level and method, over the images and seeds that both have, within the tolerances of "
+        "ilo/verify.py. Exit code 0: nothing moved; 1: something moved or is missing, and it is said what; 2: there "
+        "was nothing to compare.",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="the run's CSV files (default: figures/)")
+    parser.add_argument("--reference", type=Path, help="what to compare with (default: data/reference/)")
+    parser.set_defaults(run=run_verify)
 
 
 def _crop(text: str) -> tuple[int, int, int, int]:
@@ -284,9 +308,21 @@ def run_reproduce(options: argparse.Namespace) -> int:
         for job in jobs:
             print(job.name, json.dumps(job.parameters))
         return 0
-    outcomes = reproduce.reproduce(jobs, workers=options.jobs)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks too, as Ctrl-C does
+    try:
+        outcomes = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(reproduce.summary(outcomes))
     return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    from ilo import verify
+
+    comparisons = verify.verify(options.folder or verify.FIGURES, options.reference or verify.REFERENCE)
+    print(verify.report(comparisons))
+    return 0 if all(comparison.ok for comparison in comparisons) else 1
 
 
 if __name__ == "__main__":

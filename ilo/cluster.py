@@ -33,6 +33,11 @@ def _client(address: str) -> Any:
         raise RuntimeError(f"no Dask scheduler answers at {address!r}: {error}") from error
 
 
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has, in a container or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def local_cluster() -> Iterator[str]:
     """Start workers on this machine, one a GPU or else one a core; give the scheduler's address; stop them at the end.
@@ -40,7 +45,7 @@ def local_cluster() -> Iterator[str]:
     Each worker computes one cell at a time, on one core or its GPU.
     """
     distributed = _distributed()
-    workers = torch.cuda.device_count() or _cores()
+    workers = torch.cuda.device_count() or cores()
     with distributed.LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
@@ -92,7 +97,8 @@ def compute_on_worker(cell: Cell, truth: Tensor, G: Generator | None) -> Record:
     from distributed import get_worker
 
     device = worker_device(get_worker().name)
-    return compute(cell, truth, None if G is None else _placed(G, device))
+    # Tensors arrive at odd addresses, where the processor's libraries round otherwise than where torch puts a copy.
+    return compute(cell, truth.clone(), None if G is None else _placed(G, device))
 
 
 def worker_device(name: Any) -> torch.device:
@@ -113,9 +119,7 @@ _last_placed: list[tuple[Generator, Generator]] = []
 
 
 def _placed(G: Generator, device: torch.device) -> Generator:
-    """G on the device; a copy if it is elsewhere, kept for the next cell."""
-    if G.device == device:
-        return G
+    """A copy of G on the device, kept for the next cell."""
     if not (_last_placed and _last_placed[0][0] is G and _last_placed[0][1].device == device):
         _last_placed[:] = [(G, copy.deepcopy(G).to(device))]
     return _last_placed[0][1]
@@ -123,10 +127,6 @@ def _placed(G: Generator, device: torch.device) -> Generator:
 
 def _device_type() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _distributed() -> Any:

@@ -95,9 +95,11 @@ def _compound(value: Any, seen: set[int]) -> Iterator[bytes]:
     elif inspect.ismethod(value):
         yield from _parts(("method", value.__func__, value.__self__), seen)
     elif inspect.isroutine(value):  # of C, or a descriptor
+        owner = getattr(value, "__self__", None)
+        owner = None if isinstance(owner, (types.ModuleType, type)) else owner
         inner = getattr(value, "__func__", getattr(value, "__wrapped__", None))
-        yield f"{getattr(value, '__module__', None)} {getattr(value, '__qualname__', value)}".encode()
-        yield from () if inner is None else _parts(inner, seen)
+        yield f"{getattr(value, '__module__', None)} {getattr(value, '__qualname__', kind)}".encode()
+        yield from _parts((owner, inner), seen)
     elif isinstance(value, torch.Generator):
         yield from _parts(value.get_state(), seen)
     elif isinstance(value, nn.Module):
@@ -232,7 +234,7 @@ def _is_installed(name: str) -> bool:
     if top in sys.stdlib_module_names:
         return True
     path = _path(top)
-    return top != "ilo" and (path is None or "site-packages" in path.parts or str(path).startswith(_INSTALLED))
+    return top != "ilo" and path is not None and ("site-packages" in path.parts or str(path).startswith(_INSTALLED))
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """Run the experiments' notebooks in batch, by papermill, and publish what they draw.
 
 A notebook names its parameters in one cell (``name: T = literal  # help`` a line). A profile file gives each its
-values for a quick run and for a full one. The runner refuses a parameter that the notebook does not declare, runs
-notebooks side by side, and moves a notebook's figures to their place only when every cell of it succeeded, so that
-a failed run leaves the last good figures alone.
+values for a quick run and for a full one, and under ``after`` says which notebooks wait for which others. The runner
+refuses a parameter that the notebook does not declare, runs notebooks side by side, and moves a notebook's figures to
+their place only when every cell of it succeeded, so that a failed run leaves the last good figures alone.
 """
 
 import ast
@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ from typing import Any
 import papermill
 import yaml
 
+from ilo.cluster import VARIABLE, cores, local_cluster
 from ilo.files import written_atomically
 from ilo.provenance import REPOSITORY, provenance
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles.yaml"
+ORDER = "after"  # the entry of the profile file that is no profile: notebook -> notebooks that must succeed before
+GRACE = 10  # seconds that an interrupted notebook has to end by itself
 
 
 class ReproduceError(ValueError):
@@ -35,11 +39,15 @@ class ReproduceError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook and the parameters it will run with; name is its path below notebooks/, without ending."""
+    """One notebook and the parameters it will run with; name is its path below notebooks/, without ending.
+
+    after: names of the notebooks that it waits for, where they run too.
+    """
 
     name: str
     path: Path
     parameters: dict[str, Any]
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,13 @@ def plan(
         overrides: parameters set in every notebook that declares them; one that none declares is an error.
 
     Raises:
-        ReproduceError: unknown profile, a name in `only` that matches nothing, a parameter no notebook declares.
+        ReproduceError: unknown profile, a name in `only` that matches nothing, a parameter no notebook declares, a
+            notebook that waits for one that is unknown or comes later.
     """
     if not profiles.exists():
         raise ReproduceError(f"no profile file at {profiles}: `ilo reproduce` needs a checkout of the repository")
     table = yaml.safe_load(profiles.read_text())
+    order = table.pop(ORDER, None) or {}
     if profile not in table:
         raise ReproduceError(f"no profile {profile!r}: {profiles.name} has {', '.join(table)}")
     chosen = table[profile]
@@ -94,7 +104,11 @@ def plan(
             )
         extra = {key: value for key, value in (overrides or {}).items() if key in declared}
         used |= set(extra)
-        jobs.append(Job(name, path, {**declared, **given, **extra}))
+        after = tuple(order.get(name, ()))
+        early = list(chosen)[: list(chosen).index(name)]
+        if not set(after) <= set(early):
+            raise ReproduceError(f"{name} waits for {sorted(set(after) - set(early))}, which must stand before it")
+        jobs.append(Job(name, path, {**declared, **given, **extra}, after))
     unused = sorted(set(overrides or {}) - used)
     if unused:
         raise ReproduceError(f"no chosen notebook declares {unused}")
@@ -115,34 +129,74 @@ def reproduce(
     figures: Path = REPOSITORY / "figures",
     runs: Path = REPOSITORY / "runs",
     workers: int = 1,
+    dask: str | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Run `jobs`, `workers` at a time; write runs/<name>.ipynb and results, and move figures into `figures`.
 
-    A notebook that fails leaves its partial copy in `runs` for a look, publishes nothing, and does not stop the
-    others.
+    A notebook that fails leaves its partial copy in `runs` for a look, publishes nothing, and stops none but those that
+    wait for it. An interrupt (Ctrl-C) ends the notebooks that run and starts no other.
+
+    Args:
+        dask: address of a Dask scheduler on whose workers the notebooks' grids are computed, or "local": workers are
+            started on this machine. None: each notebook computes its own.
     """
     if workers < 1:
         raise ReproduceError(f"the number of jobs must be at least 1, got {workers}")
     width = max((len(job.name) for job in jobs), default=0)
-    threads = max(1, _cores() // max(1, min(workers, len(jobs))))
-    outcomes = []
-    pool = ThreadPoolExecutor(workers)
-    try:
-        running = [pool.submit(run_notebook, job, figures=figures, runs=runs, threads=threads) for job in jobs]
-        for future in as_completed(running):
-            outcome = future.result()
-            outcomes.append(outcome)
-            word = "ok" if outcome.error is None else "FAILED"
-            report(f"[{len(outcomes)}/{len(jobs)}] {outcome.job.name:{width}}  {word:6}  {outcome.seconds:6.1f} s")
-    finally:
-        # after Ctrl-C the notebooks that run have had the same signal; those that wait must not start
-        pool.shutdown(cancel_futures=True)
-    return sorted(outcomes, key=lambda outcome: jobs.index(outcome.job))
+    threads = max(1, cores() // max(1, min(workers, len(jobs))))
+    outcomes: dict[str, Outcome] = {}
+    waiting, running, children = list(jobs), {}, set()
+
+    def done(outcome: Outcome) -> None:
+        outcomes[outcome.job.name] = outcome
+        word = "ok" if outcome.error is None else "FAILED"
+        report(f"[{len(outcomes)}/{len(jobs)}] {outcome.job.name:{width}}  {word:6}  {outcome.seconds:6.1f} s")
+
+    with local_cluster() if dask == "local" else nullcontext(dask) as address, ThreadPoolExecutor(workers) as pool:
+        environment = _kernel_environment(threads) | ({VARIABLE: address} if address else {})
+        try:
+            while waiting or running:
+                for job in list(waiting):
+                    before = [name for name in job.after if any(name == other.name for other in jobs)]
+                    failed = [name for name in before if name in outcomes and outcomes[name].error]
+                    if failed:
+                        waiting.remove(job)
+                        done(Outcome(job, 0.0, runs / f"{job.name}.ipynb", (), f"not run, since {failed[0]} failed"))
+                    elif len(running) < workers and all(name in outcomes for name in before):
+                        waiting.remove(job)
+                        started = pool.submit(
+                            run_notebook, job, figures=figures, runs=runs, environment=environment, children=children
+                        )
+                        running[started] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                    running.pop(future)
+                    done(future.result())
+        except BaseException:
+            _end(children)
+            raise
+    return [outcomes[job.name] for job in jobs]
 
 
-def run_notebook(job: Job, *, figures: Path, runs: Path, threads: int) -> Outcome:
-    """Execute one notebook in a process of its own; publish its figures if every cell succeeded."""
+def _end(children: Iterable[subprocess.Popen]) -> None:
+    """End papermill processes, of which a terminal has interrupted all by now. Their kernels end with them."""
+    deadline = time.monotonic() + GRACE
+    for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+        for child in list(children):
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                end(child)
+        deadline = time.monotonic() + GRACE
+
+
+def run_notebook(
+    job: Job, *, figures: Path, runs: Path, environment: Mapping[str, str], children: set[subprocess.Popen]
+) -> Outcome:
+    """Execute one notebook in a process of its own; publish its figures if every cell succeeded.
+
+    `environment` is added to this process's; the process is in `children` while it runs.
+    """
     executed = runs / f"{job.name}.ipynb"
     output = runs / f"{job.name}-output"
     shutil.rmtree(output, ignore_errors=True)
@@ -154,15 +208,18 @@ def run_notebook(job: Job, *, figures: Path, runs: Path, threads: int) -> Outcom
     given.write_text(yaml.safe_dump(parameters))
     command = [sys.executable, "-m", "papermill", str(job.path), str(executed), "--parameters_file", str(given)]
     began = time.perf_counter()
-    ended = subprocess.run(
+    with subprocess.Popen(
         [*command, "--cwd", str(runs), "--no-progress-bar"],
-        env=os.environ | _kernel_environment(threads),
+        env=os.environ | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as papermill_process:
+        children.add(papermill_process)
+        stderr = papermill_process.communicate()[1]
+    children.discard(papermill_process)
     seconds = time.perf_counter() - began
-    error = None if ended.returncode == 0 else _cause(executed, ended.stderr)
+    error = None if papermill_process.returncode == 0 else _cause(executed, stderr)
     versions = {name: value for name, value in provenance().items() if name not in ("device", "dtype", "threads")}
     record = {"notebook": job.name, "parameters": job.parameters, "seconds": round(seconds, 1), **versions}
     with written_atomically(output / "results.json") as temporary:
@@ -185,11 +242,6 @@ def _cause(executed: Path, stderr: str) -> str:
                 if output["output_type"] == "error":
                     return f"{output['ename']}: {output['evalue']}"
     return (stderr.strip().splitlines() or ["papermill failed without a word"])[-1]
-
-
-def _cores() -> int:
-    """Cores that this process may use: fewer than the machine has, in a container or under taskset."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _publish(output: Path, figures: Path) -> Iterable[Path]:

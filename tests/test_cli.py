@@ -201,6 +201,7 @@ MISTAKES = {
     "crop outside": (["recover", "{photo}", "--crop", "0,0,900,900"], "crop"),
     "profile": (["reproduce", "--profile", "huge"], "quick"),
     "notebook": (["reproduce", "--only", "nonsense"], "nonsense"),
+    "nothing to compare": (["verify", "{text}"], "no folder"),
 }
 
 
@@ -228,7 +229,7 @@ def test_wrong_words_are_exit_2(arguments, capsys):
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize("command", [[], ["recover"], ["convert"], ["fetch"], ["reproduce"]])
+@pytest.mark.parametrize("command", [[], ["recover"], ["convert"], ["fetch"], ["reproduce"], ["verify"]])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

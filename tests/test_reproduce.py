@@ -1,6 +1,12 @@
 """The runner: parameters it refuses, what it publishes and when, and that one failure stops nobody else."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -92,9 +98,117 @@ def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[1:])
     run = reproduce.reproduce
     monkeypatch.setattr(
-        reproduce, "reproduce", lambda jobs, workers: run(jobs, figures=place / "f", runs=place / "r", workers=workers)
+        reproduce, "reproduce", lambda jobs, **options: run(jobs, figures=place / "f", runs=place / "r", **options)
     )
     assert main(["reproduce"]) == 1
     monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[:1])
     assert main(["reproduce"]) == 0
     assert "1 notebooks ok, 0 failed" in capsys.readouterr().out
+
+
+def write_profile(place, **after):
+    table = yaml.safe_load((place / "profiles.yaml").read_text())
+    table["after"] = {f"experiments/{name}": [f"experiments/{other}"] for name, other in after.items()}
+    (place / "profiles.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
+
+
+def test_a_notebook_waits_for_the_one_it_needs(place):
+    write_profile(place, bad="good")
+    lines = []
+    places = {"figures": place / "f", "runs": place / "r"}
+    good, bad = reproduce.reproduce(planned(place), **places, workers=2, report=lines.append)
+    assert (good.error, "the claim fails" in bad.error) == (None, True)
+    assert "good" in lines[0]
+    good, bad = (place / "r" / "experiments" / f"{name}.ipynb" for name in ("good", "bad"))
+    begun, ended = (
+        json.loads(path.read_text())["metadata"]["papermill"][when]
+        for path, when in ((bad, "start_time"), (good, "end_time"))
+    )
+    assert begun >= ended
+    alone = planned(place, only=["bad"])
+    assert "the claim fails" in reproduce.reproduce(alone, **places, report=lines.append)[0].error
+
+
+def test_what_waits_for_a_failure_is_not_run(place):
+    write_profile(place, good="bad")
+    with pytest.raises(reproduce.ReproduceError, match=r"waits for \['experiments/bad'\], which must stand before"):
+        planned(place)
+    table = yaml.safe_load((place / "profiles.yaml").read_text())
+    table["quick"] = dict(reversed(table["quick"].items()))
+    (place / "profiles.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
+    with pytest.raises(reproduce.ReproduceError, match="no profile 'after'"):
+        reproduce.plan("after", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
+    bad, good = reproduce.reproduce(planned(place), figures=place / "f", runs=place / "r", report=lambda line: None)
+    assert "the claim fails" in bad.error
+    assert good.error == "not run, since experiments/bad failed"
+    assert not (place / "f").exists()
+
+
+def test_notebooks_are_told_the_scheduler(place, monkeypatch):
+    path = place / "notebooks" / "experiments" / "good.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = 'import os, pathlib\npathlib.Path(output, "a").write_text(os.environ["ILO_DASK"])'
+    nbformat.write(notebook, path)
+    jobs = planned(place, only=["good"])
+    (outcome,) = reproduce.reproduce(
+        jobs, figures=place / "f", runs=place / "r", dask="tcp://some:8786", report=lambda line: None
+    )
+    assert outcome.error is None
+    assert (place / "f" / "a").read_text() == "tcp://some:8786"
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from ilo import cli, reproduce
+place = Path(sys.argv[1])
+jobs = reproduce.plan("quick", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
+run = reproduce.reproduce
+reproduce.plan = lambda *a, **k: jobs
+reproduce.reproduce = lambda jobs, **k: run(jobs, figures=place / "f", runs=place / "r", **k)
+reproduce.GRACE = 1
+sys.exit(cli.main(["reproduce", "--jobs", "1"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_notebooks_that_run_and_starts_no_other(place, how):
+    path = place / "notebooks" / "experiments" / "good.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    started = place / "started"
+    notebook.cells[
+        1
+    ].source = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(300)"
+    nbformat.write(notebook, path)
+    child = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(place)],
+        env=os.environ | {"PYTHONPATH": str(Path(reproduce.__file__).parent.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(started.exists, 60)
+    time.sleep(0.2)
+    child.send_signal(how)
+    stderr = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert stderr.strip().splitlines()[-1] == "ilo: interrupted"
+    assert "Traceback" not in stderr
+    wait_until(lambda: not alive(int(started.read_text())), 30)
+    assert not (place / "r" / "experiments" / "bad.ipynb").exists()
+    assert not (place / "f").exists()
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z" if Path("/proc").exists() else True
