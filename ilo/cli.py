@@ -210,7 +210,9 @@ def run_recover(options: argparse.Namespace) -> int:
         print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**report))
     plots.use_style()
     with written_atomically(out / "comparison.png") as temporary:
-        plots.comparison_grid(columns).savefig(temporary)
+        figure = plots.comparison_grid(columns)
+        figure.savefig(temporary)
+        plots.plt.close(figure)  # pyplot keeps figures, and warns at the twentieth
     with written_atomically(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, default=str) + "\n")
     print(f"status: {result.status[0]}; wrote {out}/recovered.png, comparison.png, result.safetensors, report.json")
