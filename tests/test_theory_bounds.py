@@ -216,6 +216,29 @@ def test_the_error_bound_moves_as_it_must(drawn, representation_error, factor):
         assert direction * (theory.error_bound(**moved) - value) >= -1e-9 * value, name
 
 
+@given(admissible, st.floats(1, 1e6), st.floats(1.001, 3))
+def test_the_other_formulas_move_as_they_must(drawn, m, factor):
+    d = theorem_arguments(drawn)
+    d |= {"m": m, "L": d["L1"] * d["L2"], "r": d["r1"], "radius": d["K"] * d["delta"] / d["L2"]}
+    d["eps"] = d["delta"] / d["L2"]
+    others = set(FUNCTIONS) - {theory.sample_complexity, theory.error_bound}
+    for function in others:
+        known = {**d, "r": d["L1"] * d["r1"]} if function is theory.unconstrained_sample_complexity else d
+        directions = FUNCTIONS[function][1]
+        base = {name: known[name] for name in directions}
+        value = np.nan_to_num(function(**base))  # a best_K of NaN: not even 1
+        for name, direction in directions.items():
+            moved = {**base, name: base[name] * factor}
+            if name == "gamma":
+                moved[name] = 1 - (1 - base[name]) / factor
+            if name == "delta" and factor * d["delta"] > d["L1"] * d["L2"] * d["r1"]:
+                continue
+            if function is theory.best_K and name == "p" and value >= math.sqrt(d["p"]):
+                continue  # a K held back by √p rises with p
+            change = np.nan_to_num(function(**moved)) - value
+            assert direction * change >= -1e-9 * value, (function.__name__, name)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS, ids=named)
 def test_every_function_moves_as_the_table_says(function):
     valid, directions = FUNCTIONS[function]

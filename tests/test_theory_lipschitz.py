@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ilo.generators import FeatureLayer, Generator
+from ilo.generators.digits import train_digits
 from ilo.theory import lipschitz_lower_bound, lipschitz_upper_bound, operator_norm
 
 ABOVE = 2e-6  # relative excess that a certified norm may have
@@ -28,6 +29,40 @@ def dense_norm(module: nn.Module, shape) -> float:
     with torch.no_grad():
         columns = (module(basis) - module(torch.zeros_like(basis[:1]))).flatten(1)
     return float(torch.linalg.matrix_norm(columns, 2))
+
+
+# Hand calculations.
+
+
+def linear(*rows) -> nn.Linear:
+    module = nn.Linear(len(rows[0]), len(rows), bias=False)
+    return module.requires_grad_(False).double().apply(lambda m: m.weight.copy_(torch.tensor(rows)))
+
+
+def test_the_upper_bound_of_a_network_worked_out_by_hand():
+    # [[3, 4], [4, −3]]ᵀ[[3, 4], [4, −3]] = 25·I: norm 5. The ReLU's slope is 1 and the sigmoid's 1/4.
+    # [[1, 1]] has norm √2. Together 5·1·1/4·√2 = 1.76776695297
+    modules = linear([3.0, 4.0], [4.0, -3.0]), nn.ReLU(), nn.Sigmoid(), linear([1.0, 1.0])
+    assert lipschitz_upper_bound(one_layer(*modules, latent_shape=(2,))) == pytest.approx(1.76776695297, rel=2 * ABOVE)
+
+
+def test_the_norm_of_a_padded_convolution_worked_out_by_hand():
+    # The kernel (1, 1) on a row (a, b) with a zero at either side gives (a, a + b, b): AᵀA = [[2, 1], [1, 2]], whose
+    # eigenvalues are 1 and 3. The norm is √3 = 1.73205080757; on an endless row it would be 2.
+    module = nn.Conv2d(1, 1, (1, 2), padding=(0, 1), bias=False).double()
+    nn.init.ones_(module.weight)
+    bound = lipschitz_upper_bound(one_layer(module, latent_shape=(1, 1, 2)))
+    assert bound == pytest.approx(1.73205080757, rel=ABOVE)
+
+
+def test_the_lower_bound_worked_out_by_hand():
+    # G(z) = tanh(5·R z), R a rotation. At z = 0 the Jacobian is 5·R: 5. At z = (0.12, 0.16) = 0.2·(3, 4)/5 the product
+    # with [[3, 4], [4, −3]] is (1, 0): slopes 1 − tanh²(1) = 0.419974341614 and 1, so the largest is still 5;
+    # at z = (0.2·(3, 4) + 0.2·(4, −3))/5 it is (1, 1): both slopes are that, and 5·0.419974341614 = 2.09987170807
+    G = one_layer(linear([3.0, 4.0], [4.0, -3.0]), nn.Tanh(), latent_shape=(2,))
+    for point, value in (((0.0, 0.0), 5), ((0.12, 0.16), 5), ((0.28, 0.04), 2.09987170807)):
+        points = {"features": torch.tensor([point], dtype=torch.float64)}
+        assert lipschitz_lower_bound(G, points=points, iterations=100) == pytest.approx(value, rel=1e-9)
 
 
 convolutions = st.fixed_dictionaries(
@@ -226,6 +261,12 @@ def test_every_real_layer_is_certified_above_what_is_found(dcgan, layer):
     lower = lipschitz_lower_bound(dcgan, layer, layer + 1, n=2)
     assert lower <= upper * (1 + 1e-5)  # found in float32
     assert upper < 20 * lower  # and it is no empty promise
+
+
+def test_every_cut_of_the_digits_decoder_is_certified_above_what_is_found():
+    G = train_digits(epochs=5)
+    for start, stop in itertools.combinations(range(G.num_layers + 1), 2):
+        assert lipschitz_lower_bound(G, start, stop) <= lipschitz_upper_bound(G, start, stop) * (1 + 1e-5)
 
 
 def test_the_first_layer_of_the_faces_against_its_dense_matrix(dcgan):

@@ -53,6 +53,25 @@ def test_few_nonzeros_are_anywhere_and_uniform_among_themselves():
     assert scipy.stats.chisquare(points.ne(0).sum(0).numpy()).pvalue > SURE
 
 
+def test_the_extended_range_of_a_line_in_the_plane_worked_out_by_hand():
+    # G_1(z) = (3, 4)·z + (1, 1), |z| ≤ r_1 = ½, ‖v‖₁ ≤ r_2 = 0.2. Across the line, along (4, −3)/5, v reaches at most
+    # 0.2·4/5 = 0.16. A uniform z has variance r_1²/3 = 1/12, a coordinate of a uniform v 2·r_2²/((p + 1)(p + 2)) =
+    # 2·0.04/12 = 1/150, and v's two are uncorrelated: variances 9/12 + 1/150 = 0.756667 and 16/12 + 1/150 = 1.34,
+    # covariance 12/12 = 1, mean (1, 1).
+    first, rest = nn.Linear(1, 2), nn.Sequential(nn.Tanh(), nn.Unflatten(1, (1, 1, 2)))
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[3.0], [4.0]]))
+        first.bias.fill_(1)
+    line = Generator.from_sequential(nn.Sequential(first, *rest).double(), cuts=(1,), latent_shape=(1,))
+    points = sample_extended_range(line, 1, 0.2, 4000, 0.5, 0)["features"]
+    across = (points - 1) @ torch.tensor([0.8, -0.6], dtype=torch.float64)
+    assert 0.15 < across.abs().max() <= 0.16 + 1e-12
+    assert points.mean(0).tolist() == pytest.approx([1, 1], abs=0.08)  # four standard errors
+    covariance = torch.cov(points.T)
+    expected = torch.tensor([[0.756667, 1.0], [1.0, 1.34]], dtype=torch.float64)
+    torch.testing.assert_close(covariance, expected, rtol=0.06, atol=0)  # four standard errors
+
+
 @pytest.mark.parametrize("nonzeros", [None, 1, 4])
 def test_a_sample_does_not_depend_on_how_many_are_drawn(G, nonzeros):
     few = sample_extended_range(G, 1, 0.7, 3, 2.0, 5, nonzeros=nonzeros)["features"]
@@ -90,6 +109,22 @@ def test_the_points_lie_in_the_extended_range(G):
 def test_wrong_arguments_are_refused(G, wrong, message):
     with pytest.raises(ValueError, match=message):
         sample_extended_range(G, **{"layer": 1, "radius": 1.0, "n": 2, "r1": 1.0, "rng": 0, **wrong})
+
+
+def test_srec_of_three_points_worked_out_by_hand():
+    # Images (0, 0), (3, 4), (3, 0), of which A keeps the first value. Distances 5, 3, 4; measured 3, 3, 0.
+    # At δ = 1 the ratios are (3 + 1)/5 = 0.8, (3 + 1)/3 and (0 + 1)/4 = 0.25, the least; at δ = 0 it is 0/4.
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 0.0]]).view(3, 1, 1, 2)
+
+    def measure(x):
+        return x[..., 0].flatten(1)
+
+    measured, apart = srec_ratios(measure, points)
+    assert measured.tolist() == pytest.approx([3, 3, 0])
+    assert apart.tolist() == pytest.approx([5, 3, 4])
+    assert srec_constant(measure, points, delta=1.0) == pytest.approx(0.25)
+    assert srec_constant(measure, points[:2], delta=1.0) == pytest.approx(0.8)
+    assert srec_constant(measure, points) == 0
 
 
 def test_srec_agrees_with_a_loop_over_pairs(G):

@@ -105,6 +105,11 @@ def test_a_step_is_found_between_its_two_sides():
     assert 8 < transition_point(m, m > 10) < 16
 
 
+def test_the_transition_of_a_symmetric_step_is_the_geometric_mean():
+    # none of 10 at m = 4, all of 10 at m = 16: by symmetry the curve's middle is at (log 4 + log 16)/2 = log 8
+    assert transition_point([4] * 10 + [16] * 10, [False] * 10 + [True] * 10) == pytest.approx(8, rel=1e-3)
+
+
 def test_without_both_outcomes_there_is_no_transition():
     assert math.isnan(transition_point([1, 2], [True, True]))
     assert math.isnan(transition_point([1, 2], [False, False]))
