@@ -304,7 +304,7 @@ def run_reproduce(options: argparse.Namespace) -> int:
         ) from None
 
     named = {"device": options.device, "generator": options.generator, "images": options.images}
-    overrides = {name: value for name, value in named.items() if value is not None}
+    overrides = {name: _absolute(value) for name, value in named.items() if value is not None}
     jobs = reproduce.plan(options.profile, only=options.only, overrides=overrides)
     if options.list:
         for job in jobs:
@@ -325,6 +325,12 @@ def run_verify(options: argparse.Namespace) -> int:
     comparisons = verify.verify(options.folder or verify.FIGURES, options.reference or verify.REFERENCE)
     print(verify.report(comparisons))
     return 0 if all(comparison.ok for comparison in comparisons) else 1
+
+
+def _absolute(value: str) -> str:
+    """A file or folder by a path that holds in a notebook's own working directory; other words as they are."""
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() else value
 
 
 if __name__ == "__main__":

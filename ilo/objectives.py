@@ -100,20 +100,23 @@ class Perceptual(_DataTerm):
         A, y: operator and measurements (B, ...).
         network: (images, images) -> distance (B, 1, 1, 1), for images in [−1, 1]; None: LPIPS with the VGG trunk.
         size: enlarge smaller images (bilinearly) to this side before comparing; the networks need 64 or so.
+        largest: reduce larger images (by the mean over areas) to this side, at which the ILO authors' release compares.
     """
 
-    def __init__(self, A, y: Tensor, network: nn.Module | None = None, size: int = 64):
+    def __init__(self, A, y: Tensor, network: nn.Module | None = None, size: int = 64, largest: int = 256):
         super().__init__(A, y)
         if not hasattr(A, "fill") and (y.ndim != 4 or y.shape[1] not in (1, 3)):
             raise ValueError(
                 f"Perceptual compares images, but these measurements have shape {tuple(y.shape)}: "
                 "use it with inpainting, denoising, super-resolution, deblurring or colourisation"
             )
+        if not 1 <= size <= largest:
+            raise ValueError(f"size must lie in 1 … largest, got size={size} and largest={largest}")
         if network is None:
             from ilo.perceptual import lpips_network  # imports torchvision: only who asks for it waits
 
             network = lpips_network("vgg")
-        self.network, self.size = network, size
+        self.network, self.size, self.largest = network, size, largest
 
     def forward(self, images: Tensor, state: Mapping[str, Tensor]) -> Tensor:
         if hasattr(self.A, "fill"):
@@ -124,10 +127,11 @@ class Perceptual(_DataTerm):
 
     def _prepare(self, x: Tensor) -> Tensor:
         x = x.expand(-1, 3, -1, -1)
-        if min(x.shape[-2:]) >= self.size:
+        side = min(x.shape[-2:])
+        if self.size <= side <= self.largest:
             return x
-        scale = self.size / min(x.shape[-2:])
-        return F.interpolate(x, size=[round(side * scale) for side in x.shape[-2:]], mode="bilinear")
+        goal, mode = (self.size, "bilinear") if side < self.size else (self.largest, "area")
+        return F.interpolate(x, size=[round(n * goal / side) for n in x.shape[-2:]], mode=mode)
 
 
 class SquaredNorm(Objective):

@@ -1,8 +1,15 @@
 """Schedules of rounds: what to run when nobody says otherwise, and what others have run."""
 
+import torch
+from torch import Tensor
+
 from ilo.generators.base import Generator
 from ilo.priors import PriorRound, feature_prior
 from ilo.rounds import Round
+
+# The radii of the release's README for StyleGAN2-1024: layer, of features, of latents (18 × 512); and our steps.
+STYLEGAN2_ROUNDS = ((2, 1000.0, 100.0, 200), (3, 1000.0, 1000.0, 100), (4, 6000.0, 6000.0, 100))
+CHANNELS, LATENTS = 512, 18 * 512  # of that generator, at these layers
 
 
 def csgm_rounds(G: Generator) -> list[Round]:
@@ -16,16 +23,55 @@ def csgm_rounds(G: Generator) -> list[Round]:
 def default_rounds(G: Generator) -> list[Round | PriorRound]:
     """CSGM, then the inputs of deeper layers: what the command line and the notebooks run.
 
-    Layer 1 is searched in coordinates whitened by its prior, from the prior's mean, where the state is one tensor;
-    generators whose state holds more (styles, noise maps) search it from what layer 0 found.
+    Where the state is one tensor, layer 1 is searched in coordinates whitened by its prior, from the prior's mean, then
+    layer 2 in an l1 ball. A StyleGAN2 is searched at the inputs of its blocks of 8, 16 and 32 pixels, features and
+    styles together, inside the ILO release's radii (`style_rounds`). Other generators search layer 1 from what layer 0
+    found, then layer 2 in a ball.
     """
     first = csgm_rounds(G)
     if G.num_layers == 1:
         return first
-    single = set(G.sample(1, 0)) == {"features"}
-    second = PriorRound(feature_prior(G, 1), steps=150, lr=0.1) if single else Round(1, steps=150, lr=0.05)
+    start = G.sample(1, 0)
+    if set(start) == {"features"}:
+        second = PriorRound(feature_prior(G, 1), steps=150, lr=0.1)
+    elif {"latents", "styles"} & set(G.run(start, 0, 1)):
+        return [*first, *style_rounds(G)]
+    else:
+        second = Round(1, steps=150, lr=0.05)
     deeper = [Round(layer=2, steps=100, lr=0.03, radius=1000.0)]
     return [*first, second, *deeper][: G.num_layers]
+
+
+def style_rounds(G: Generator) -> list[Round]:
+    """The deeper rounds of a StyleGAN2: layers 2, 3 and 4, whose features are 4 × 4, 8 × 8 and 16 × 16 pixels.
+
+    On StyleGAN2-1024 the radii are those of the ILO authors' release: 1000, 1000 and 6000 for features, 100, 1000 and
+    6000 for latents. On another size they are scaled with the number of entries, so that an entry moves as far on
+    average (0.12, 0.03 and 0.05; latents 0.01, 0.11 and 0.65); in the spaces of w, also by the styles' standard
+    deviation, which is 1 for latents. A noise map that is free moves as far an entry as the features. The learning rate
+    is the release's; the numbers of steps are ours: it takes 50, 25 and 25, or thousands.
+    """
+    rounds = []
+    reached, state = 0, G.sample(16, 0)  # the spread of styles is a mean over thousands of entries: 16 do
+    for layer, of_features, of_latents, steps in STYLEGAN2_ROUNDS:
+        if layer >= G.num_layers:
+            break
+        with torch.no_grad():
+            state, reached = G.run(state, reached, layer), layer
+        per_entry = of_features / (CHANNELS * 4**layer)  # features are 2^layer pixels a side
+        radius = {}
+        for name in G.variables(state):
+            scale = (
+                per_entry if name not in ("latents", "styles") else of_latents / LATENTS * _spread(name, state[name])
+            )
+            radius[name] = scale * state[name][0].numel()
+        rounds.append(Round(layer, steps=steps, lr=0.1, radius=radius))
+    return rounds
+
+
+def _spread(name: str, styles: Tensor) -> float:
+    """Standard deviation over samples; latents are standard normal draws."""
+    return 1.0 if name == "latents" else styles.std(0).mean().item()
 
 
 def release_rounds(G: Generator) -> list[Round]:

@@ -240,3 +240,11 @@ def test_help_explains(command, capsys):
 def test_reproduce_lists_what_it_would_run(capsys):
     assert main(["reproduce", "--list", "--only", "inpainting"]) == 0
     assert "experiments/01_inpainting" in capsys.readouterr().out
+
+
+def test_reproduce_hands_on_files_by_paths_that_hold_anywhere(checkpoint, capsys, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    assert main(["reproduce", "--list", "--only", "inpainting", "--generator", checkpoint.name]) == 0
+    assert f'"generator": "{checkpoint}"' in capsys.readouterr().out
+    assert main(["reproduce", "--list", "--only", "inpainting", "--generator", "dcgan-digiface64"]) == 0
+    assert '"generator": "dcgan-digiface64"' in capsys.readouterr().out

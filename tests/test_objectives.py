@@ -85,6 +85,15 @@ def test_perceptual_enlarges_small_images_and_repeats_grey():
     assert seen == [((3, 3, 12, 10), (3, 3, 12, 10))]
 
 
+def test_perceptual_reduces_large_images_to_the_mean_over_areas():
+    A, x = ilo.operators.Identity((3, 8, 16)), torch.randn(2, 3, 8, 16, generator=torch.Generator().manual_seed(0))
+    small = x.unflatten(3, (8, 2)).unflatten(2, (4, 2)).mean((3, 5))  # (2, 3, 4, 8)
+    objective = ilo.Perceptual(A, torch.zeros_like(x), network=Distance(), size=2, largest=4)
+    torch.testing.assert_close(objective(x, {}), small.square().mean((1, 2, 3)))
+    with pytest.raises(ValueError, match="largest"):
+        ilo.Perceptual(A, x, network=Distance(), size=64, largest=32)
+
+
 def test_perceptual_refuses_measurements_that_are_no_image():
     A = ilo.operators.GaussianSensing(SHAPE, m=7, rng=0)
     with pytest.raises(ValueError, match="compares images"):
