@@ -17,6 +17,7 @@ from ilo.files import written_atomically
 # One colour, marker and place a method in every figure; Okabe and Ito's palette, told apart by colour-blind readers.
 METHODS = {
     "ILO": ("#D55E00", "o"),
+    "ILO (l1 balls)": ("#882255", "h"),
     "CSGM": ("#0072B2", "s"),
     "PULSE": ("#56B4E9", "D"),
     "LASSO (DCT)": ("#009E73", "^"),
