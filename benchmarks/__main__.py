@@ -4,7 +4,7 @@ import importlib
 import sys
 
 SPEED = ("solver", "stylegan2")  # what runs when nothing is named
-BENCHMARKS = (*SPEED, "celeba")
+BENCHMARKS = (*SPEED, "celeba", "baselines")
 
 if __name__ == "__main__":
     names = sys.argv[1:] or SPEED

@@ -1,6 +1,7 @@
 """The baselines: each against an independent solver, closed form or reference, and what all of them promise."""
 
 import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -239,6 +240,13 @@ def test_wavelets_without_an_orthonormal_basis_are_refused(wavelet):
     A = Identity((1, 8, 8))
     with pytest.raises(ValueError, match="wavelet"):
         baselines.lasso_wavelet(A, torch.zeros(1, 1, 8, 8), wavelet=wavelet)
+
+
+def test_the_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pywt", None)
+    with pytest.raises(ImportError, match=r"ilo\[experiments\]"):
+        baselines.lasso_wavelet(Identity((1, 22, 22)), torch.zeros(1, 1, 22, 22))
+    assert baselines.lasso_dct(Identity((1, 4, 4)), torch.zeros(1, 1, 4, 4)).shape == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize("weight", [0.3, 0.02])

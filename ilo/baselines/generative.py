@@ -81,6 +81,8 @@ def pulse(
     latent, such as a DCGAN, there is nothing to keep together and the term is 0; the 100 is then without effect too,
     since Adam does not see the scale of its objective.
 
+    On a DCGAN a rate of 0.8 ends some 1.2 dB higher (`python -m benchmarks baselines`); the default is the authors'.
+
     The authors' program refuses to answer where L2 > 0.002; this one returns its best, with its error in
     `Result.objective`.
 

@@ -180,8 +180,10 @@ def _cosines(side: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _halves(side: int, wavelet: str) -> Tensor | None:
     """The matrix (side, side) of one level: averages, then details. None where the side cannot be halved. float64."""
-    import pywt  # the experiments' extra: only this method needs it
-
+    try:
+        import pywt  # of the experiments' extra: only this method needs it
+    except ImportError as error:
+        raise ImportError("lasso_wavelet needs PyWavelets: pip install 'ilo[experiments]'") from error
     if wavelet not in pywt.wavelist(kind="discrete"):
         raise ValueError(f"no wavelet {wavelet!r}: PyWavelets knows {', '.join(pywt.wavelist(kind='discrete'))}")
     if not pywt.Wavelet(wavelet).orthogonal:

@@ -24,7 +24,7 @@ def deep_decoder(
     width: int = 32,
     levels: int = 3,
     steps: int = 300,
-    lr: float = 0.02,
+    lr: float = 0.03,
     rng: Rng | Sequence[int] = 0,
 ) -> Tensor:
     """Fit a deep decoder (Heckel and Hand, ICLR 2019) to each problem's measurements, and return the images it makes.
