@@ -23,7 +23,7 @@ def deep_decoder(
     shape: Sequence[int] | None = None,
     width: int = 32,
     levels: int = 3,
-    steps: int = 300,
+    steps: int = 200,
     lr: float = 0.03,
     rng: Rng | Sequence[int] = 0,
 ) -> Tensor:
@@ -38,8 +38,9 @@ def deep_decoder(
     The paper ends with a sigmoid, for images in [0, 1]; here a tanh, which is the same in [−1, 1].
 
     Each problem has a network of its own, trained by Adam at a constant rate (the authors' is 0.01, for thousands of
-    steps); the mixes are batched matrix products, so that problems never meet. The iterate of the least error to the
-    measurements is returned: never chosen by the true image.
+    steps; with the defaults here it is done after 200, and past them it fits the noise: 500 cost 2 dB in
+    denoising at 0.3 and gain nothing elsewhere). The mixes are batched matrix products, so that problems never meet.
+    The iterate of the least error to the measurements is returned: never chosen by the true image.
 
     Args:
         A: any differentiable callable from images (B, C, H, W) in [−1, 1] to measurements, batch first.
