@@ -1,4 +1,4 @@
-"""The methods of the experiments: one search answers for CSGM and ILO, and each problem gets the methods it can have."""
+"""The methods of the experiments: one search answers for CSGM and ILO, each problem gets the methods it can have."""
 
 import pytest
 import torch
