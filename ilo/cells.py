@@ -3,6 +3,7 @@
 All that a row depends on is here and in what this module imports; `ilo.study` arranges cells and reads them.
 """
 
+import functools
 import hashlib
 import inspect
 import io
@@ -26,6 +27,7 @@ from ilo.generators.base import Generator
 from ilo.operators import LinearOperator, measure
 from ilo.problems import Problem
 from ilo.provenance import provenance
+from ilo.result import Result
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Answer:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
-Method = Callable[..., Tensor | Answer | Mapping[str, Tensor | Answer]]
+Found = Tensor | Answer | Result
+Method = Callable[..., Found | Mapping[str, Found]]
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,15 @@ def compute(cell: Cell, truth: Tensor, G: Generator | None) -> Record:
         A = _operator(cell, tuple(truth.shape[1:]), device)
         x = truth.to(device)
         y = measure(A, x, noise_std=cell.problem.noise, rng=[image_seed(cell.seed, name) for name in cell.names])
-        options = {"G": G, "rng": cell.seed, "noise": cell.problem.noise, "noise_std": cell.problem.noise}
+        noise = cell.problem.noise
+        options = {"G": G, "rng": cell.seed, "noise": noise, "noise_std": noise, "progress": False}
         _synchronise(device)
         began = time.perf_counter()
-        found = cell.method(A, y, **_accepted(cell.method, options))
+        found = _call(cell.method, A, y, options)
         _synchronise(device)
         seconds = (time.perf_counter() - began) / len(truth)
-    answers = found if isinstance(found, Mapping) else {"": found}  # "": the label in the grid
-    answers = {name: a if isinstance(a, Answer) else Answer(a) for name, a in answers.items()}
+    found = found if isinstance(found, Mapping) else {"": found}  # "": the label in the grid
+    answers = {name: _answer(a) for name, a in found.items()}
     if not answers:
         raise ValueError("the method answered with no images")
     images = {name: _checked(answer.images, truth) for name, answer in answers.items()}
@@ -172,12 +176,20 @@ def _operator(cell: Cell, shape: tuple[int, ...], device: torch.device) -> Linea
     return _last_operator[key]
 
 
-def _accepted(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `options` that the method takes by name."""
-    parameters = inspect.signature(method).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return {k: v for k, v in options.items() if k != "noise_std"}
-    return {p.name: options[p.name] for p in parameters if p.name in options}
+def _call(method: Method, A: LinearOperator, y: Tensor, options: Mapping[str, Any]) -> Any:
+    """Call the method with those of `options` that it takes by name and that a partial has not set."""
+    parameters = inspect.signature(method).parameters
+    set_already = method.keywords if isinstance(method, functools.partial) else {}
+    given = {name: value for name, value in options.items() if name in parameters and name not in set_already}
+    if {"A", "y"} <= parameters.keys():  # wherever they stand
+        return method(**given, A=A, y=y)
+    return method(A, y, **given)
+
+
+def _answer(found: Any) -> Answer:
+    if isinstance(found, Result):
+        return Answer(found.images, {"status": found.status})
+    return found if isinstance(found, Answer) else Answer(found)
 
 
 def _checked(images: Tensor, truth: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Dask: where a grid's cells run when not in this process. Needs the extra: pip install -e '.[cluster]'."""
 
-import copy
 import functools
+import logging
 import os
+import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -46,7 +48,8 @@ def local_cluster() -> Iterator[str]:
     """
     distributed = _distributed()
     workers = torch.cuda.device_count() or cores()
-    with distributed.LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "silence_logs": logging.ERROR}
+    with distributed.LocalCluster(workers, **options) as cluster:
         yield cluster.scheduler_address
 
 
@@ -69,8 +72,10 @@ def compute_all(
     again when the worker that held them dies; so is a cell that it was computing.
     """
     waiting = iter(todo)
-    shared = client.submit(_same, G, pure=False)
-    chunks = {key: client.submit(_same, x, pure=False) for key, x in {id(x): x for _, x in todo}.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sending large graph")  # it is sent once
+        shared = client.submit(_same, _packed(G), pure=False)
+    chunks = {key: client.submit(_same, _packed(x), pure=False) for key, x in {id(x): x for _, x in todo}.items()}
     running = {}
 
     def submit(n: int) -> list[Any]:
@@ -92,13 +97,11 @@ def compute_all(
         client.cancel(list(running))
 
 
-def compute_on_worker(cell: Cell, truth: Tensor, G: Generator | None) -> Record:
-    """Compute a cell in a worker, on its GPU if it has one."""
+def compute_on_worker(cell: Cell, truth: bytes, G: bytes) -> Record:
+    """Compute a cell in a worker, on its GPU if it has one; `truth` and `G` are pickled."""
     from distributed import get_worker
 
-    device = worker_device(get_worker().name)
-    # Tensors arrive at odd addresses, where the processor's libraries round otherwise than where torch puts a copy.
-    return compute(cell, truth.clone(), None if G is None else _placed(G, device))
+    return compute(cell, pickle.loads(truth), _placed(G, worker_device(get_worker().name)))
 
 
 def worker_device(name: Any) -> torch.device:
@@ -111,18 +114,27 @@ def worker_device(name: Any) -> torch.device:
     return torch.device("cuda", number % count)
 
 
+def _packed(value: Any) -> bytes:
+    """Pickled, by value where a notebook defines it. Dask's own way with tensors, between workers, loses their strides:
+    the numbers are the same, but convolutions round them in another order."""
+    import cloudpickle  # comes with Dask
+
+    return cloudpickle.dumps(value)
+
+
 def _same(value: Any) -> Any:
     return value
 
 
-_last_placed: list[tuple[Generator, Generator]] = []
+_last_placed: list[tuple[bytes, torch.device, Generator | None]] = []
 
 
-def _placed(G: Generator, device: torch.device) -> Generator:
-    """A copy of G on the device, kept for the next cell."""
-    if not (_last_placed and _last_placed[0][0] is G and _last_placed[0][1].device == device):
-        _last_placed[:] = [(G, copy.deepcopy(G).to(device))]
-    return _last_placed[0][1]
+def _placed(packed: bytes, device: torch.device) -> Generator | None:
+    """The generator on the device; the last one is kept for the next cell."""
+    if not (_last_placed and _last_placed[0][:2] == (packed, device)):
+        G = pickle.loads(packed)
+        _last_placed[:] = [(packed, device, None if G is None else G.to(device))]
+    return _last_placed[0][2]
 
 
 def _device_type() -> str:

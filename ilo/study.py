@@ -94,10 +94,10 @@ def run(
         images: name -> (C, H, W) or (1, C, H, W), or names and (N, C, H, W); in [−1, 1].
         problems: what is measured (`ilo.problems`). An operator is drawn from the seed, the same for all images; an
             image's noise from the seed and its name, whatever other images there are and however they are batched.
-        methods: label -> a function of a module, called as method(A, y) with those of the keywords G, rng (the seed),
-            noise and noise_std (both the problem's) that it takes. It returns images (B, C, H, W), an `Answer`, or
-            several by name, when one run answers for several methods (ILO's first round is CSGM): then the names
-            count and the label does not. Images are clamped to [−1, 1].
+        methods: label -> a function of a module, called with A, y and those of the keywords G, rng (the seed), noise
+            and noise_std (both the problem's) and progress (False) that it takes. It returns images (B, C, H, W), a
+            `Result`, an `Answer`, or several of these by name, when one run answers for several methods (ILO's first
+            round is CSGM): then the names count and the label does not. Images are clamped to [−1, 1].
         G: the generator, on the device to compute on.
         seeds: of operators, noise and methods.
         folder: where cells are kept. Several processes may share it.
@@ -111,7 +111,8 @@ def run(
     Returns:
         Rows by problem, method, seed and image, in the order given: image, task, level, noise, method, seed, mse, psnr
         (dB), ssim, lpips, seconds (wall time of the batch over its images, when it was computed), further columns of
-        `Answer`, and cell (the file they are from). All but `seconds` is the same however often a run was killed.
+        `Answer`, and cell (the file they are from). All but `seconds` is the same however often a run was killed, and
+        wherever it is computed, as far as processors and numbers of threads that differ round alike.
 
     Raises:
         ValueError: images, names or methods that do not fit; two methods' rows of one name.

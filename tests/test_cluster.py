@@ -118,12 +118,17 @@ def test_workers_share_out_the_gpus_of_a_machine(monkeypatch):
     assert cluster.worker_device("tcp://10.0.0.1:4") == torch.device("cuda", 0)
 
 
-def test_a_generator_is_moved_once_and_the_given_one_stays():
+def test_a_generator_is_unpacked_once_as_it_was():
     G = tiny_generator()
-    moved = cluster._placed(G, torch.device("meta"))
-    assert moved.device.type == "meta"
-    assert G.device.type == "cpu"
-    assert cluster._placed(G, torch.device("meta")) is moved
+    G.layers[-1].module[-2].to(memory_format=torch.channels_last)
+    packed = cluster._packed(G)
+    placed = cluster._placed(packed, torch.device("cpu"))
+    assert cluster._placed(cluster._packed(G), torch.device("cpu")) is placed
+    for mine, theirs in zip(G.parameters(), placed.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.stride() == theirs.stride()
+    assert cluster._placed(packed, torch.device("meta")).device.type == "meta"
+    assert cluster._placed(cluster._packed(None), torch.device("cpu")) is None
 
 
 def test_a_local_cluster_starts_and_stops():

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import ilo
+import ilo.baselines
 from ilo import cells, metrics, study
 from ilo.generators import Generator
 
@@ -45,6 +46,18 @@ def search(A, y, *, G, rng, steps=6):
     rounds = [ilo.Round(0, steps, 0.1), ilo.Round(1, steps, 0.05, radius=10.0)]
     result = ilo.recover(G, A, y, rounds=rounds, rng=rng, progress=False)
     return {"CSGM": result.rounds[0].images, "ILO": study.Answer(result.images, {"status": result.status})}
+
+
+def generator_first(G, A, y, *, rng, noise_std, steps, progress=True):
+    """As the baselines that search a generator are called."""
+    assert not progress
+    calls.append((rng, noise_std))
+    return ilo.recover(G, A, y, rounds=[ilo.Round(0, steps, 0.1)], rng=rng, progress=progress)
+
+
+def other_names(operator, measurements, **options):
+    assert not options
+    return operator.adjoint(measurements)
 
 
 def slow_search(A, y, *, G, rng):
@@ -242,6 +255,20 @@ def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
 
 def _named_answer(name, A, y):
     return {name: A.adjoint(y)}
+
+
+def test_methods_get_what_they_ask_for(tmp_path):
+    calls.clear()
+    methods = {
+        "asks": partial(generator_first, steps=2),
+        "has set": partial(generator_first, steps=2, rng=9, noise_std=0.5),
+        "names": other_names,
+    }
+    rows = run(tmp_path, photos(2), [study.denoising(0.1)], methods, seeds=(4,))
+    assert calls == [(4, 0.1), (9, 0.5)]
+    assert rows["status"].notna().tolist() == [True] * 4 + [False] * 2
+    kinds = {"csgm": partial(ilo.baselines.csgm, steps=2), "TV": ilo.baselines.total_variation}
+    assert len(run(tmp_path, photos(2), [study.denoising(0.1)], kinds)) == 4
 
 
 def test_no_generator_is_needed_for_methods_without_one(tmp_path):
