@@ -10,6 +10,12 @@ the 4×4 features to images, and back to the gradient of both; random weights, 3
 alternation in one run, and the median ratio is reported, which holds on a shared machine where times do not.
 
 The choices that `ilo.generators.modulated` made are timed too, each against the other way.
+
+Measured on an AMD EPYC that others were using, batch 1 and batch 4: in CPU time of one thread 3.4 and 3.6 times
+against the filter by channel, 1.8 and 2.2 against the depthwise one; by the clock with two threads 2.4 to 3.1 and
+4.5, 1.8 to 2.0 and 2.4. Four fifths of our time are convolutions, at the speed that oneDNN has for any of 3×3. The
+plain version runs half as many again, for the gradient of the weights that it modulates; more is to be gained only
+where its filter is slow.
 """
 
 import math
