@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -100,6 +101,58 @@ def comparison_grid(
             if j == 0 and rows is not None:
                 axis.set_ylabel(rows[i], fontsize=11)
     return figure
+
+
+def curves(
+    rows: pd.DataFrame,
+    metric: str,
+    *,
+    x: str = "level",
+    axis: Axes | None = None,
+    log: bool = True,
+    labels: tuple[str, str] | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw the mean of `metric` against `x`, a line a method, with bars of one standard error over images and seeds.
+
+    Args:
+        rows: of `ilo.study.run`: columns method, `x` and `metric`.
+        axis: to draw on; None: a new figure's.
+        log: a logarithmic axis of `x`.
+        labels: of the two axes, with units; by default the columns' names.
+        legend: whether to name the methods.
+
+    Raises:
+        ValueError: a method that has no place in `METHODS`.
+    """
+    unknown = sorted(set(rows["method"]) - set(METHODS))
+    if unknown:
+        raise ValueError(f"no colour for {unknown}: the methods are {', '.join(METHODS)}")
+    axis = plt.subplots(figsize=(5.2, 3.8), layout="constrained")[1] if axis is None else axis
+    for method, (colour, marker) in METHODS.items():
+        part = rows[rows["method"] == method].groupby(x)[metric].agg(["mean", "sem"])
+        if len(part):
+            axis.errorbar(
+                part.index,
+                part["mean"],
+                part["sem"].fillna(0),  # of one value there is none
+                color=colour,
+                marker=marker,
+                markersize=6,
+                linewidth=2.4 if method == "ILO" else 1.6,
+                capsize=3,
+                label=method,
+                zorder=3 if method == "ILO" else 2,
+            )
+    if log:
+        axis.set_xscale("log")
+        ticks = sorted(rows[x].unique())
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.minorticks_off()
+    axis.set(xlabel=(labels or (x, metric))[0], ylabel=(labels or (x, metric))[1])
+    if legend:
+        axis.legend()
+    return axis
 
 
 def save_figure(

@@ -73,3 +73,17 @@ def test_no_folder_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert plots.save_figure(plt.figure(), pd.DataFrame(), "", "fig", {}) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_curves_show_the_means_and_their_standard_errors():
+    rows = pd.DataFrame(
+        {"method": ["TV"] * 4 + ["ILO"] * 2, "level": [0.1, 0.1, 0.2, 0.2, 0.1, 0.2], "psnr": [1.0, 3, 5, 9, 4, 8]}
+    )
+    axis = plots.curves(rows, "psnr", labels=("fraction", "PSNR (dB)"))
+    drawn = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axis.containers}
+    assert drawn == {"ILO": [4, 8], "TV": [2, 7]}
+    bars = axis.containers[1].lines[2][0].get_segments()
+    assert [tuple(bar[:, 1]) for bar in bars] == [(1, 3), (5, 9)]  # the error of the mean of (1, 3) is 1, of (5, 9) 2
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("fraction", "PSNR (dB)")
+    with pytest.raises(ValueError, match="BM3D"):
+        plots.curves(rows.assign(method="BM3D"), "psnr")
