@@ -28,9 +28,9 @@ reproduce: $(READY)  ## run every notebook of the quick profile, write figures/ 
 test: $(READY)       ## lint, unit tests, and every notebook's outputs compared (nbval)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
 	$(BIN)/ilo fetch
-	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 -p no:warnings notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 -p no:warnings notebooks
 
 lab: $(READY)        ## open the notebooks
 	$(BIN)/jupyter lab notebooks

@@ -16,11 +16,12 @@ from ilo.generators.base import Generator
 from ilo.images import astronaut_face, read_folder
 from ilo.operators import measure
 from ilo.problems import Problem
+from ilo.rng import generator
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """The images of an experiment: `kinds` says of each "photo", "CelebA" (CSGM's test images) or "in range"."""
+    """The images of an experiment. kinds: "photo", "CelebA" (CSGM's test images), "near range" or "in range"."""
 
     names: list[str]
     kinds: list[str]
@@ -31,14 +32,23 @@ class Subjects:
         return rows.assign(kind=rows["image"].map(dict(zip(self.names, self.kinds, strict=True))))
 
 
-def subjects(G: Generator, *, folder: str | Path = "", celeba: int = 0, in_range: int = 1, rng: int = 1) -> Subjects:
-    """Return the images to recover, at the generator's size.
+def subjects(
+    G: Generator,
+    *,
+    folder: str | Path = "",
+    celeba: int = 0,
+    near_range: int = 0,
+    in_range: int = 1,
+    rng: int = 1,
+) -> Subjects:
+    """Return the images to recover, at the generator's size, in the order of the arguments.
 
     Args:
         folder: your own photos, one face each; "": the astronaut that scikit-image ships.
         celeba: how many of CSGM's CelebA test images, where they are present (data/README.md); 0: none.
+        near_range: faces that `near_range_faces` makes of the generator's.
         in_range: faces drawn by the generator itself.
-        rng: seed of those.
+        rng: seed of those two.
 
     Raises:
         ilo.assets.AssetError: CelebA images are asked for, but not here.
@@ -54,11 +64,35 @@ def subjects(G: Generator, *, folder: str | Path = "", celeba: int = 0, in_range
         names += [f"CelebA {i + 1}" for i in range(celeba)]
         kinds += ["CelebA"] * celeba
         parts.append(found[:celeba])
+    if near_range:
+        names += [f"near range {i + 1}" for i in range(near_range)]
+        kinds += ["near range"] * near_range
+        parts.append(near_range_faces(G, near_range, rng + 1))
     if in_range:
         names += [f"in range {i + 1}" for i in range(in_range)]
         kinds += ["in range"] * in_range
         parts.append(G(G.sample(in_range, rng)).cpu().float().clamp(-1, 1))
     return Subjects(names, kinds, torch.cat(parts))
+
+
+@torch.no_grad()
+def near_range_faces(
+    G: Generator, n: int, rng: int, *, layer: int = 1, entries: int = 64, radius: float = 400.0
+) -> Tensor:
+    """Draw `n` images (n, C, H, W) just outside the generator's range, on the CPU: the theorem's own setting.
+
+    The input of `layer` is a sample's plus a sparse deviation: `entries` of its features, drawn uniformly, move by
+    ±radius/entries, so that the deviation has the l1 norm `radius`. For generators whose state has "features".
+    """
+    state = G.run(G.sample(n, rng), 0, layer)
+    features = state["features"].flatten(1).clone()  # (n, p)
+    for i, row in enumerate(features):
+        stream = generator(rng, i, 1)
+        where = torch.randperm(len(row), generator=stream)[:entries]
+        signs = 2.0 * torch.randint(2, (entries,), generator=stream) - 1
+        row[where.to(row.device)] += (radius / entries * signs).to(row)
+    images = G({**state, "features": features.view_as(state["features"])}, layer)
+    return images.cpu().float().clamp(-1, 1)
 
 
 def celeba_available() -> bool:

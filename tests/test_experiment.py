@@ -19,6 +19,19 @@ def test_subjects_are_photos_and_faces_in_range(dcgan, tmp_path):
     assert torch.equal(more.truth[1:3], who.truth[1:])  # a face does not depend on how many there are
 
 
+def test_faces_near_the_range_leave_it_by_a_sparse_deviation(dcgan):
+    near = experiment.near_range_faces(dcgan, 2, 7, entries=16, radius=160.0)
+    inside = dcgan(dcgan.sample(2, 7)).clamp(-1, 1)
+    assert near.shape == inside.shape
+    assert near.abs().max() <= 1
+    assert (near - inside).square().mean((1, 2, 3)).min() > 1e-3  # it shows
+    assert torch.equal(experiment.near_range_faces(dcgan, 2, 7, radius=0.0), inside)
+    alone = experiment.near_range_faces(dcgan, 1, 7, entries=16, radius=160.0)
+    assert (alone - near[:1]).abs().max() < 1e-4  # image i is the same in any number
+    who = experiment.subjects(dcgan, near_range=1, in_range=1)
+    assert who.kinds == ["photo", "near range", "in range"]
+
+
 def test_celeba_is_asked_for_by_number(dcgan):
     if not experiment.celeba_available():
         pytest.skip("the CelebA test images are not here: see data/README.md")
