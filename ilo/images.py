@@ -137,6 +137,25 @@ def astronaut_face(size: int = 64) -> Tensor:
     return _to_tensor(_framed(Image.fromarray(astronaut()), size, (120, 0, 320, 200)))
 
 
+SAMPLE_PHOTOS = ("camera", "chelsea", "coffee", "hubble_deep_field", "moon", "rocket")
+
+
+def sample_photo(name: str, size: int) -> Tensor:
+    """A photo of what is no face, shipped with scikit-image: its central square, RGB, (1, 3, size, size), antialiased.
+
+    One of `SAMPLE_PHOTOS`: "chelsea" is a cat, "camera" and "moon" are grey. Sources, and licences of all but the moon,
+    are in the docstrings of `skimage.data`: CC0 or public domain.
+
+    Raises:
+        ValueError: no such photo.
+    """
+    from skimage import data
+
+    if name not in SAMPLE_PHOTOS:
+        raise ValueError(f"no sample photo {name!r}: choose from {', '.join(SAMPLE_PHOTOS)}")
+    return _to_tensor(_framed(Image.fromarray(getattr(data, name)()).convert("RGB"), size, None))
+
+
 def _open_rgb(source: str | Path | BinaryIO) -> Image.Image:
     if isinstance(source, (str, Path)) and not Path(source).exists():
         raise FileNotFoundError(f"no such image: {source}")

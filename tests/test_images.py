@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from ilo.images import astronaut_face, check_images, read_folder, read_image, read_seen, write_image
+from ilo.images import astronaut_face, check_images, read_folder, read_image, read_seen, sample_photo, write_image
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)  # 12 high, 9 wide
 
@@ -296,3 +296,22 @@ def test_a_folder_is_read_by_name_and_only_its_images(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no image files"):
         read_folder(tmp_path / "empty", 8)
+
+
+@pytest.mark.parametrize("name", ["chelsea", "camera"])
+def test_a_sample_photo_is_the_central_square_reduced(name):
+    photo = sample_photo(name, 60)
+    levels = np.atleast_3d(getattr(skimage.data, name)()) / 127.5 - 1
+    height, width = levels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = torch.from_numpy(levels[top : top + side, left : left + side]).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+    assert photo.shape == (1, 3, 60, 60)
+    means = torch.nn.functional.adaptive_avg_pool2d(square, 60)  # not bicubic, but near where the image is smooth
+    assert (photo - means).abs().mean() < 0.06
+    assert abs(photo.mean() - square.mean()) < 0.005
+
+
+def test_a_name_that_is_no_sample_photo_is_refused():
+    with pytest.raises(ValueError, match="'download_all': choose from camera"):
+        sample_photo("download_all", 8)
