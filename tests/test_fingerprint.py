@@ -79,7 +79,9 @@ def test_another_process_finds_the_same():
     assert len(runs[0].stdout.strip()) == 64
 
 
-@pytest.mark.parametrize("value", [threading.Lock(), (i for i in range(3)), [io.StringIO()]], ids=str)
+@pytest.mark.parametrize(
+    "value", [threading.Lock(), (i for i in range(3)), [io.StringIO()]], ids=["lock", "generator", "stream"]
+)
 def test_what_cannot_be_told_is_refused(value):
     if isinstance(value, list):
         value = [sys.stdout.buffer if hasattr(sys.stdout, "buffer") else threading.Lock()]
