@@ -158,9 +158,10 @@ def test_notebooks_are_told_the_scheduler(place, monkeypatch):
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from ilo import cli, reproduce
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell puts in the background has it ignored
 place = Path(sys.argv[1])
 jobs = reproduce.plan("quick", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
 run = reproduce.reproduce
@@ -187,10 +188,14 @@ def test_an_interrupt_ends_the_notebooks_that_run_and_starts_no_other(place, how
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(started.exists, 60)
-    time.sleep(0.2)
-    child.send_signal(how)
-    stderr = child.communicate(timeout=60)[1]
+    try:
+        wait_until(started.exists, 60)
+        time.sleep(0.2)
+        child.send_signal(how)
+        stderr = child.communicate(timeout=60)[1]
+    finally:
+        child.kill()
+        child.communicate()
     assert child.returncode == 130
     assert stderr.strip().splitlines()[-1] == "ilo: interrupted"
     assert "Traceback" not in stderr
