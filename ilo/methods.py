@@ -46,7 +46,7 @@ def searches(
         radius: also "ILO (l1 balls)", from the same CSGM solution: ILO as the paper has it, 150 steps at layer 1 and
             100 at layer 2, each in an l1 ball of this radius about the solution of the round before.
     """
-    first = _shortened(csgm_rounds(G), share)
+    first = shortened(csgm_rounds(G), share)
     found = recover(G, A, y, rounds=first, rng=rng, restarts=restarts, progress=False)
     spent = restarts * _steps(first)
     answers = {"CSGM": _answer(found, spent)}
@@ -57,7 +57,7 @@ def searches(
     for name, rounds in continued.items():
         result = found
         if rounds:
-            rounds = _shortened(rounds, share)
+            rounds = shortened(rounds, share)
             start = G.run(found.state, found.layer, rounds[0].start_layer)
             result = recover(G, A, y, rounds=rounds, start=start, rng=rng, progress=False)
         answers[name] = _answer(result, spent + _steps(rounds))
@@ -138,7 +138,8 @@ def _steps(rounds) -> int:
     return sum(round_.steps for round_ in rounds)
 
 
-def _shortened(rounds, share: float) -> list:
+def shortened(rounds: Sequence[Round], share: float) -> list[Round]:
+    """Return the rounds with `share` of their steps, in (0, 1], at least one each."""
     if not 0 < share <= 1:
         raise ValueError(f"share is the part of every round's steps to take, in (0, 1], got {share}")
     return [replace(round_, steps=max(1, round(share * round_.steps))) for round_ in rounds]

@@ -19,7 +19,7 @@ def test_the_search_is_the_recovery_it_stands_for(dcgan, face):
     y = A(face)
     found = methods.searches(A, y, G=dcgan, rng=3, restarts=2, share=SHARE, radius=500.0)
     assert list(found) == ["CSGM", "ILO", methods.BALLS]
-    rounds = methods._shortened(ilo.default_rounds(dcgan), SHARE)
+    rounds = methods.shortened(ilo.default_rounds(dcgan), SHARE)
     whole = ilo.recover(dcgan, A, y, rounds=rounds, rng=3, restarts=2, progress=False)
     assert torch.equal(found["CSGM"].images, whole.rounds[0].images)
     assert (found["ILO"].images - whole.images).abs().max() < 1e-3  # resumed from a state: rounding apart
