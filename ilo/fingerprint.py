@@ -26,7 +26,10 @@ import torch
 from torch import Tensor, nn
 
 # Modules that present or arrange results and determine none.
-BESIDE = ("cli", "cluster", "files", "fingerprint", "plots", "provenance", "reproduce", "study", "theory", "verify")
+BESIDE = (
+    "cli", "cli_recover", "cluster", "files", "fingerprint", "plots", "provenance", "reproduce", "study", "theory",
+    "verify",
+)  # fmt: skip
 # Import name -> distribution, of the libraries whose version may show in a result.
 NUMERIC = {
     "lpips": "lpips", "numpy": "numpy", "pywt": "PyWavelets", "scipy": "scipy", "skimage": "scikit-image",

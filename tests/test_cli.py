@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ilo
-import ilo.cli
 from ilo.cli import main
+from ilo.cli_recover import TASKS
 from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
 
@@ -113,7 +113,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("task", ilo.cli.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_runs_on_a_checkpoint(quick, photo, checkpoint, tmp_path, task):
     out = tmp_path / "out"
     arguments = ["recover", str(photo), "--task", task, "--generator", str(checkpoint), "--out", str(out)]

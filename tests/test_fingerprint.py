@@ -173,6 +173,7 @@ def test_code_follows_imports_to_what_matters_and_no_further(monkeypatch):
         "ilo.files",
         "ilo.plots",
         "ilo.cli",
+        "ilo.cli_recover",
         "ilo.theory.bounds",
         "ilo.generators.stylegan2",
     ):
