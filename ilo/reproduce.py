@@ -1,9 +1,9 @@
 """Run the experiments' notebooks in batch, by papermill, and publish what they draw.
 
 A notebook names its parameters in one cell (``name: T = literal  # help`` a line). A profile file gives each its
-values for a quick run and for a full one, and under ``after`` says which notebooks wait for which others. The runner
-refuses a parameter that the notebook does not declare, runs notebooks side by side, and moves a notebook's figures to
-their place only when every cell of it succeeded, so that a failed run leaves the last good figures alone.
+values for a quick run and for a full one. The runner refuses a parameter that the notebook does not declare, runs
+notebooks side by side, and moves a notebook's figures to their place only when every cell of it succeeded, so that a
+failed run leaves the last good figures alone.
 """
 
 import ast
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from ilo.provenance import REPOSITORY, provenance
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles.yaml"
-ORDER = "after"  # the entry of the profile file that is no profile: notebook -> notebooks that must succeed before
 GRACE = 10  # seconds that an interrupted notebook has to end by itself
 
 
@@ -39,15 +38,11 @@ class ReproduceError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook and the parameters it will run with; name is its path below notebooks/, without ending.
-
-    after: names of the notebooks that it waits for, where they run too.
-    """
+    """One notebook and the parameters it will run with; name is its path below notebooks/, without ending."""
 
     name: str
     path: Path
     parameters: dict[str, Any]
-    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,13 +72,11 @@ def plan(
         overrides: parameters set in every notebook that declares them; one that none declares is an error.
 
     Raises:
-        ReproduceError: unknown profile, a name in `only` that matches nothing, a parameter no notebook declares, a
-            notebook that waits for one that is unknown or comes later.
+        ReproduceError: unknown profile, a name in `only` that matches nothing, a parameter no notebook declares.
     """
     if not profiles.exists():
         raise ReproduceError(f"no profile file at {profiles}: `ilo reproduce` needs a checkout of the repository")
     table = yaml.safe_load(profiles.read_text())
-    order = table.pop(ORDER, None) or {}
     if profile not in table:
         raise ReproduceError(f"no profile {profile!r}: {profiles.name} has {', '.join(table)}")
     chosen = table[profile]
@@ -104,11 +97,7 @@ def plan(
             )
         extra = {key: value for key, value in (overrides or {}).items() if key in declared}
         used |= set(extra)
-        after = tuple(order.get(name, ()))
-        early = list(chosen)[: list(chosen).index(name)]
-        if not set(after) <= set(early):
-            raise ReproduceError(f"{name} waits for {sorted(set(after) - set(early))}, which must stand before it")
-        jobs.append(Job(name, path, {**declared, **given, **extra}, after))
+        jobs.append(Job(name, path, {**declared, **given, **extra}))
     unused = sorted(set(overrides or {}) - used)
     if unused:
         raise ReproduceError(f"no chosen notebook declares {unused}")
@@ -134,8 +123,8 @@ def reproduce(
 ) -> list[Outcome]:
     """Run `jobs`, `workers` at a time; write runs/<name>.ipynb and results, and move figures into `figures`.
 
-    A notebook that fails leaves its partial copy in `runs` for a look, publishes nothing, and stops none but those that
-    wait for it. An interrupt (Ctrl-C) ends the notebooks that run and starts no other.
+    A notebook that fails leaves its partial copy in `runs` for a look, publishes nothing, and stops no other. An
+    interrupt (Ctrl-C) ends the notebooks that run and starts no other.
 
     Args:
         dask: address of a Dask scheduler on whose workers the notebooks' grids are computed, or "local": workers are
@@ -145,37 +134,22 @@ def reproduce(
         raise ReproduceError(f"the number of jobs must be at least 1, got {workers}")
     width = max((len(job.name) for job in jobs), default=0)
     threads = max(1, cores() // max(1, min(workers, len(jobs))))
-    outcomes: dict[str, Outcome] = {}
-    waiting, running, children = list(jobs), {}, set()
-
-    def done(outcome: Outcome) -> None:
-        outcomes[outcome.job.name] = outcome
-        word = "ok" if outcome.error is None else "FAILED"
-        report(f"[{len(outcomes)}/{len(jobs)}] {outcome.job.name:{width}}  {word:6}  {outcome.seconds:6.1f} s")
+    children: set[subprocess.Popen] = set()
 
     with local_cluster() if dask == "local" else nullcontext(dask) as address, ThreadPoolExecutor(workers) as pool:
         environment = _kernel_environment(threads) | ({VARIABLE: address} if address else {})
+        places = {"figures": figures, "runs": runs, "environment": environment, "children": children}
+        started = [pool.submit(run_notebook, job, **places) for job in jobs]
         try:
-            while waiting or running:
-                for job in list(waiting):
-                    before = [name for name in job.after if any(name == other.name for other in jobs)]
-                    failed = [name for name in before if name in outcomes and outcomes[name].error]
-                    if failed:
-                        waiting.remove(job)
-                        done(Outcome(job, 0.0, runs / f"{job.name}.ipynb", (), f"not run, since {failed[0]} failed"))
-                    elif len(running) < workers and all(name in outcomes for name in before):
-                        waiting.remove(job)
-                        started = pool.submit(
-                            run_notebook, job, figures=figures, runs=runs, environment=environment, children=children
-                        )
-                        running[started] = job
-                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                    running.pop(future)
-                    done(future.result())
+            for count, future in enumerate(as_completed(started), 1):
+                outcome = future.result()
+                word = "ok" if outcome.error is None else "FAILED"
+                report(f"[{count}/{len(jobs)}] {outcome.job.name:{width}}  {word:6}  {outcome.seconds:6.1f} s")
         except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # no other starts while those that run are ended
             _end(children)
             raise
-    return [outcomes[job.name] for job in jobs]
+    return [future.result() for future in started]
 
 
 def _end(children: Iterable[subprocess.Popen]) -> None:

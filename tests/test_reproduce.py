@@ -106,44 +106,6 @@ def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     assert "1 notebooks ok, 0 failed" in capsys.readouterr().out
 
 
-def write_profile(place, **after):
-    table = yaml.safe_load((place / "profiles.yaml").read_text())
-    table["after"] = {f"experiments/{name}": [f"experiments/{other}"] for name, other in after.items()}
-    (place / "profiles.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
-
-
-def test_a_notebook_waits_for_the_one_it_needs(place):
-    write_profile(place, bad="good")
-    lines = []
-    places = {"figures": place / "f", "runs": place / "r"}
-    good, bad = reproduce.reproduce(planned(place), **places, workers=2, report=lines.append)
-    assert (good.error, "the claim fails" in bad.error) == (None, True)
-    assert "good" in lines[0]
-    good, bad = (place / "r" / "experiments" / f"{name}.ipynb" for name in ("good", "bad"))
-    begun, ended = (
-        json.loads(path.read_text())["metadata"]["papermill"][when]
-        for path, when in ((bad, "start_time"), (good, "end_time"))
-    )
-    assert begun >= ended
-    alone = planned(place, only=["bad"])
-    assert "the claim fails" in reproduce.reproduce(alone, **places, report=lines.append)[0].error
-
-
-def test_what_waits_for_a_failure_is_not_run(place):
-    write_profile(place, good="bad")
-    with pytest.raises(reproduce.ReproduceError, match=r"waits for \['experiments/bad'\], which must stand before"):
-        planned(place)
-    table = yaml.safe_load((place / "profiles.yaml").read_text())
-    table["quick"] = dict(reversed(table["quick"].items()))
-    (place / "profiles.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
-    with pytest.raises(reproduce.ReproduceError, match="no profile 'after'"):
-        reproduce.plan("after", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
-    bad, good = reproduce.reproduce(planned(place), figures=place / "f", runs=place / "r", report=lambda line: None)
-    assert "the claim fails" in bad.error
-    assert good.error == "not run, since experiments/bad failed"
-    assert not (place / "f").exists()
-
-
 def test_notebooks_are_told_the_scheduler(place, monkeypatch):
     path = place / "notebooks" / "experiments" / "good.ipynb"
     notebook = nbformat.read(path, as_version=4)
