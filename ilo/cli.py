@@ -95,13 +95,16 @@ def _add_verify(commands) -> None:
     parser = commands.add_parser(
         "verify",
         help="compare a fresh run's numbers with the committed ones",
-        description="Compare the CSV files of a run with those of the same name in data/reference: the mean of each "
-        "metric by task, level and method, over the images and seeds that both have, within the tolerances of "
-        "ilo/verify.py. Exit code 0: nothing moved; 1: something moved or is missing, and it is said what; 2: there "
-        "was nothing to compare.",
+        description="Compare the CSV files of a run with those of the same name in data/reference/ (celeba.csv) and "
+        "data/reference/quick/ (the figures of the quick profile): the mean of each metric by task, level and method, "
+        "over the images, seeds and evaluations that both have, within the tolerances of ilo/verify.py. Exit code 0: "
+        "nothing moved; 1: something moved or is missing, and it is said what; 2: there was nothing to compare.",
     )
     parser.add_argument("folder", nargs="?", type=Path, help="the run's CSV files (default: figures/)")
     parser.add_argument("--reference", type=Path, help="what to compare with (default: data/reference/)")
+    parser.add_argument(
+        "--update", action="store_true", help="compare nothing: make the run's files the reference's quick/"
+    )
     parser.set_defaults(run=run_verify)
 
 
@@ -151,7 +154,12 @@ def run_reproduce(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     from ilo import verify
 
-    comparisons = verify.verify(options.folder or verify.FIGURES, options.reference or verify.REFERENCE)
+    folders = options.folder or verify.FIGURES, options.reference or verify.REFERENCE
+    if options.update:
+        written = verify.update(*folders)
+        print(f"{len(written)} files are the reference now, in {written[0].parent}")
+        return 0
+    comparisons = verify.verify(*folders)
     print(verify.report(comparisons))
     return 0 if all(comparison.ok for comparison in comparisons) else 1
 
