@@ -6,8 +6,8 @@ Rows of one image drift between processors, as optimisation amplifies rounding; 
 what is compared is the mean of each metric over the rows of a task, level and method (and whatever else tells a file's
 groups apart), of the images, seeds and evaluations that both have, and then the mean over all rows of a method.
 `TOLERANCES` are for means of 16 rows or more; the mean of n < 16 may move 4/√n times as far, a single row 1.2 dB. With
-AVX2 in place of AVX-512 instructions the quick profile's single rows moved by up to 0.5 dB, other than those above the
-`CEILING`.
+AVX2 in place of AVX-512 instructions single rows of experiments 01, 03, 06 and 07 (quick) moved by up to 0.51 dB, other
+than those above the `CEILING`, and no mean by more than it may.
 """
 
 import math
