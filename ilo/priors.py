@@ -77,14 +77,15 @@ def feature_prior(
 
 @dataclass(frozen=True)
 class PriorRound:
-    """Optimise a layer's features in coordinates whitened by their prior, from the prior's mean.
+    """Optimise a layer's features in coordinates whitened by their prior, from the prior's mean or from the start.
 
-    features = mean + u·basis + v·residual, with (u, v) from 0 by Adam. There is no ball: the metric of the prior and
-    the number of steps keep the features likely. What the rounds before found is not used for the features, only for
-    the other tensors of the state (styles, noise maps). Ours, not the paper's.
+    features = origin + u·basis + v·residual, with (u, v) from 0 by Adam. There is no ball: the metric of the prior and
+    the number of steps keep the features likely. Ours, not the paper's.
 
     Args:
         prior: `ilo.feature_prior(G, layer)`; the round searches its layer.
+        from_mean: the origin is the prior's mean, and what the rounds before found is used only for the other tensors
+            of the state (styles, noise maps). False: the origin is what they found.
         steps, lr, penalty, schedule, optimiser: as in `Round`; lr is in standard deviations.
     """
 
@@ -94,6 +95,7 @@ class PriorRound:
     penalty: Objective | None = None
     schedule: Callable[[float], float] = ramp
     optimiser: Optimiser = adam
+    from_mean: bool = True
 
     def __post_init__(self):
         check_search(self.prior.layer, self.steps, self.lr)
@@ -110,7 +112,7 @@ class PriorRound:
                 f"this prior describes {len(self.prior.mean)} features, but layer {self.layer} of {G.name} has "
                 f"{state['features'][0].numel()}: make it by ilo.feature_prior(G, {self.layer})"
             )
-        return WhitenedSearch(state, self.prior.to(state["features"]))
+        return WhitenedSearch(state, self.prior.to(state["features"]), self.from_mean)
 
 
 class WhitenedSearch:
@@ -118,8 +120,9 @@ class WhitenedSearch:
 
     moving = ("features",)
 
-    def __init__(self, start: State, prior: FeaturePrior):
+    def __init__(self, start: State, prior: FeaturePrior, from_mean: bool = True):
         self._start, self._prior = start, prior
+        self._origin = prior.mean if from_mean else start["features"].flatten(1)
         self._shape = start["features"].shape
         batch, like = len(start["features"]), prior.mean
         self.variables = [
@@ -129,7 +132,7 @@ class WhitenedSearch:
 
     def state(self) -> State:
         u, v = self.variables
-        features = self._prior.mean + u @ self._prior.basis + v * self._prior.residual  # (B, p)
+        features = self._origin + u @ self._prior.basis + v * self._prior.residual  # (B, p)
         return {**self._start, "features": features.view(self._shape)}
 
     def project(self) -> None:

@@ -98,3 +98,13 @@ def test_a_prior_for_another_layer_is_a_clear_error():
         ilo.PriorRound(prior, steps=1).begin(Generator.from_sequential(
             nn.Sequential(nn.Linear(6, 9), nn.Linear(9, 16), nn.Unflatten(1, SHAPE)), cuts=(1,), latent_shape=(6,)
         ), {"features": torch.zeros(1, 9)})  # fmt: skip
+
+
+def test_a_round_can_start_from_what_was_found():
+    G = generator()
+    prior = ilo.feature_prior(G, 1, samples=600, rank=30)
+    start = G.run(G.sample(2, 7), 0, 1)
+    begun = ilo.PriorRound(prior, 1, from_mean=False).begin(G, start)
+    torch.testing.assert_close(begun.state()["features"], start["features"])
+    begun = ilo.PriorRound(prior, 1).begin(G, start)
+    torch.testing.assert_close(begun.state()["features"], prior.mean.expand(2, -1))
