@@ -1,6 +1,7 @@
 """ilo: Intermediate Layer Optimization for inverse problems with deep generative models (ICML 2021)."""
 
 from ilo import baselines, generators, operators
+from ilo.automatic import Auto
 from ilo.extended_range import AlternatingRound, JointRound
 from ilo.objectives import (
     ClassScore,
@@ -21,6 +22,7 @@ from ilo.schedules import csgm_rounds, default_rounds, release_rounds
 
 __all__ = [
     "AlternatingRound",
+    "Auto",
     "ClassScore",
     "DeadZone",
     "FeaturePrior",

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ilo import automatic
 from ilo.arithmetic import repeatable
+from ilo.automatic import Auto
 from ilo.generators.base import Generator, State
 from ilo.objectives import SquaredError
 from ilo.operators import LinearOperator
@@ -27,6 +29,7 @@ from ilo.provenance import provenance
 from ilo.result import Result, RoundResult, history_frame
 from ilo.rng import Rng, seed_of
 from ilo.rounds import Round, Search
+from ilo.starts import draw_states
 
 ObjectiveFunction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
@@ -50,7 +53,7 @@ def recover(
     A: Callable[[Tensor], Tensor] | None,
     y: Tensor | None,
     *,
-    rounds: Sequence[Round],
+    rounds: Sequence[Round] | Auto | str = "auto",
     rng: Rng | Sequence[int] = 0,
     restarts: int = 1,
     objective: ObjectiveFunction | None = None,
@@ -65,7 +68,10 @@ def recover(
         A: operator, any differentiable callable from images (B, C, H, W) in [−1, 1] to measurements, batch first.
             None, with `y` None and an `objective`, generates without measurements.
         y: measurements (B, ...), finite.
-        rounds: in order, at layers that never decrease.
+        rounds: in order, at layers that never decrease. Or "auto": layer, radius and stopping point are chosen by
+            measurements that are held out, and the image is the mean of several solutions (`ilo.automatic`); an
+            `ilo.Auto` says the noise, the budget and how many. That goes with a `LinearOperator`; with any other
+            callable, or where nothing can be held out, it warns and takes the default setting.
         rng: a seed (or torch.Generator) for the starting latents. All problems of the batch start from the same
             draws, so problem i starts alike alone and in any batch. A sequence of seeds, one a problem, starts each
             problem from draws of its own.
@@ -90,6 +96,17 @@ def recover(
         ValueError: shapes that do not fit, measurements that are not finite or not floating point, a layer that does
             not exist, layers that go back, restarts < 1.
     """
+    if isinstance(rounds, (str, Auto)):
+        if rounds not in ("auto",) and not isinstance(rounds, Auto):
+            raise ValueError(f'rounds is "auto", an ilo.Auto or a sequence of rounds, got {rounds!r}')
+        given = {"objective": objective is not None, "start": start is not None, "restarts": restarts != 1}
+        if A is None or any(given.values()):
+            raise ValueError(
+                'rounds="auto" searches for measurements y = A(x) + noise from latents of its own, ilo.Auto(samples=…) '
+                f"of them: it cannot go with {' or '.join(n for n, g in given.items() if g) or 'A=None'}; give rounds, "
+                "such as ilo.default_rounds(G)"
+            )
+        return _recover_automatically(G, A, y, Auto() if rounds == "auto" else rounds, rng, callback, progress)
     rounds = list(rounds)
     _check_rounds(G, rounds, restarts, start)
     if (A is None) != (y is None):
@@ -125,6 +142,32 @@ def recover(
             "start": start is not None,
             **provenance(G.device, G.dtype),
         },
+    )
+
+
+def _recover_automatically(G, A, y, settings: Auto, rng, callback, progress) -> Result:
+    if y is None:
+        raise ValueError("give both the operator A and the measurements y")
+    A = _moved(A, G)
+    y = _check_measurements(G, A, y)
+    problems, seeds = _problems_and_seeds(y, rng, None)
+    start = draw_states(G, seeds, settings.samples, problems)
+    with repeatable():
+        found = automatic.search(recover, G, A, y, start, settings, seeds, callback, progress)
+        objective = SquaredError(A, y)(found.images, {})
+    return Result(
+        images=found.images,
+        state={"image": found.images.clone()},
+        layer=G.num_layers,
+        objective=objective,
+        rounds=(),
+        history=found.history,
+        status=found.status,
+        parameters={**found.words, "restarts": settings.samples, "seeds": seeds, "start": False},
+        tries=found.tries,
+        sharp=found.sharp,
+        samples=found.samples,
+        spread=found.spread,
     )
 
 
@@ -341,7 +384,7 @@ def _beginning(G: Generator, rounds, start, seeds, restarts: int, problems: int)
     """The state that the first round starts from, restart by restart: (restarts · problems, ...)."""
     if start is not None:
         return {name: t.expand(problems, *t.shape[1:]).contiguous() for name, t in start.items()}
-    return _frozen_run(G, _draw(G, seeds, restarts, problems), 0, rounds[0].start_layer)
+    return _frozen_run(G, draw_states(G, seeds, restarts, problems), 0, rounds[0].start_layer)
 
 
 def _problems_and_seeds(y, rng, start) -> tuple[int, list[int] | None]:
@@ -361,16 +404,6 @@ def _problems_and_seeds(y, rng, start) -> tuple[int, list[int] | None]:
         return problems, None
     seeds = [seed_of(s) for s in rng] if isinstance(rng, Sequence) else [seed_of(rng)]
     return problems, seeds[:1] if len(set(seeds)) == 1 else seeds
-
-
-def _draw(G: Generator, seeds: list[int], restarts: int, problems: int) -> State:
-    """Starting states, restart by restart: (restarts · B, ...)."""
-    drawn = [G.sample(restarts, seed) for seed in seeds]  # one a seed; one for all when the seeds agree
-    state = {}
-    for name in drawn[0]:
-        stacked = torch.stack([d[name] for d in drawn], 1)  # (restarts, seeds, ...)
-        state[name] = stacked.expand(restarts, problems, *stacked.shape[2:]).flatten(0, 1).contiguous()
-    return state
 
 
 @torch.no_grad()

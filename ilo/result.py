@@ -1,6 +1,7 @@
 """What a recovery returns; it saves to one file, reloads, and renders the same image again."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ class Result:
     status: one word a problem: "converged"; "improving" (more steps would still help: the last tenth of the last
         round lowered the objective by more than 5 %); "stopped" (by the callback); "diverged" (no finite value).
     parameters: what the recovery was called with, in words, the revision and the versions.
+
+    Of `rounds="auto"` only (None otherwise); there `images` is a mean that no state of a layer renders, so `state`
+    holds the images themselves, and `rounds` is empty:
+
+    tries: one row a problem and setting: layer, radius, step (the iterate), scale_over_noise (of the deviation on the
+        image), held_out_mse, chosen. (Not saved.)
+    sharp: (B, C, H, W), one solution in place of the mean: the better picture (LPIPS), and the worse estimate (PSNR).
+    samples: (draws, B, C, H, W), images consistent with the measurements.
+    spread: (B, C, H, W), standard deviation of the error that the samples, and what was held out, lead to expect.
     """
 
     images: Tensor
@@ -57,6 +67,23 @@ class Result:
     history: pd.DataFrame
     status: list[str]
     parameters: dict[str, Any]
+    tries: pd.DataFrame | None = None
+    sharp: Tensor | None = None
+    samples: Tensor | None = None
+    spread: Tensor | None = None
+
+    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return (low, high), (B, C, H, W) each in [−1, 1]: between them a pixel's truth lies with probability `level`.
+
+        images ± z·spread, z the normal quantile of `level`. How often it does so is measured in
+        notebooks/experiments/12_auto.ipynb. ValueError without a spread, or for a level outside (0, 1).
+        """
+        if self.spread is None:
+            raise ValueError('only recover(..., rounds="auto") estimates a spread')
+        if not 0 < level < 1:
+            raise ValueError(f"level is a probability between 0 and 1, got {level}")
+        z = math.sqrt(2) * torch.erfinv(torch.tensor(level, dtype=torch.float64)).item()
+        return (self.images - z * self.spread).clamp(-1, 1), (self.images + z * self.spread).clamp(-1, 1)
 
     @torch.no_grad()
     def render(self, G: Generator) -> Tensor:
@@ -70,6 +97,9 @@ class Result:
         tensors = {f"state.{name}": t.detach().cpu().contiguous() for name, t in self.state.items()}
         tensors["images"] = self.images.detach().cpu().contiguous()
         tensors["objective"] = self.objective.detach().cpu()
+        for name in ("sharp", "samples", "spread"):
+            if getattr(self, name) is not None:
+                tensors[name] = getattr(self, name).detach().cpu().contiguous()
         tensors |= {f"history.{c}": torch.from_numpy(self.history[c].to_numpy(copy=True)) for c in self.history}
         metadata = {
             "format": FORMAT,
@@ -104,6 +134,9 @@ def load_result(path: str | Path) -> Result:
         history=pd.DataFrame({c: tensors[f"history.{c}"].numpy() for c in HISTORY}),
         status=json.loads(metadata["status"]),
         parameters=json.loads(metadata["parameters"]),
+        sharp=tensors.get("sharp"),
+        samples=tensors.get("samples"),
+        spread=tensors.get("spread"),
     )
 
 

@@ -1,0 +1,210 @@
+"""`rounds="auto"`: what it chooses, what it spends, what it returns, and what it says where it cannot choose."""
+
+import pytest
+import torch
+from torch import nn
+
+import ilo
+from ilo import automatic, operators
+from ilo.automatic import Auto, Plan, _choose, _stretch
+from ilo.generators import Generator
+from ilo.metrics import psnr
+
+SHAPE = (1, 8, 8)
+FEW = Auto(budget=120, samples=3, draws=4, noise=0.02)
+
+
+@pytest.fixture(scope="module")
+def G() -> Generator:  # noqa: N802 (a generator's name throughout)
+    """Smooth images of few dimensions, in four layers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 16), nn.Unflatten(1, (1, 4, 4)),
+            nn.Upsample(scale_factor=2, mode="bilinear"), nn.Tanh(),
+        )  # fmt: skip
+    return Generator.from_sequential(model, cuts=(2, 4, 6), latent_shape=(6,), name="small")
+
+
+def problem(G, n: int = 3, keep: float = 0.5, noise: float = 0.02, seed: int = 5):
+    with torch.no_grad():
+        x = G(G.sample(n, seed))
+    A = operators.RandomInpainting(SHAPE, keep=keep, rng=1)
+    return x, A, operators.measure(A, x, noise_std=noise, rng=2)
+
+
+def test_it_recovers_within_its_budget_and_returns_what_it_tried(G):
+    x, A, y = problem(G)
+    result = ilo.recover(G, A, y, rounds=FEW)
+    assert psnr(result.images, x).mean() > psnr(G(G.sample(64, 0)).mean(0, keepdim=True).expand_as(x), x).mean() + 3
+    assert result.parameters["evaluations"] <= 120
+    tries = result.tries
+    assert tries.groupby("problem")["chosen"].sum().tolist() == [1, 1, 1]
+    assert set(tries["layer"]) == {0, 1, 2, 4}, "three layers, and the image itself"
+    assert tries["held_out_mse"].notna().all()
+    assert set(result.history["restart"]) == {0, 1, 2}
+    torch.testing.assert_close(result.render(G), result.images)
+
+
+def test_auto_is_the_default(G):
+    _, A, y = problem(G, 1)
+    assert ilo.recover(G, A, y).tries is not None
+    with pytest.raises(ValueError, match=r'rounds is "auto", an ilo\.Auto or a sequence'):
+        ilo.recover(G, A, y, rounds="best")
+
+
+def test_a_problem_is_the_same_alone_and_in_a_batch_and_the_same_call_bit_for_bit(G):
+    _, A, y = problem(G)
+    few = Auto(budget=30, samples=2, draws=2, noise=0.02)
+    together = ilo.recover(G, A, y, rounds=few, rng=3)
+    again = ilo.recover(G, A, y, rounds=few, rng=3)
+    alone = ilo.recover(G, A, y[1:2], rounds=few, rng=3)
+    for name in ("images", "sharp", "samples", "spread"):
+        assert torch.equal(getattr(together, name), getattr(again, name)), name
+    torch.testing.assert_close(together.images[1:2], alone.images, rtol=0, atol=2e-3)
+    torch.testing.assert_close(together.sharp[1:2], alone.sharp, rtol=0, atol=2e-3)
+    torch.testing.assert_close(together.samples[:, 1:2], alone.samples, rtol=0, atol=2e-3)
+    seeds = ilo.recover(G, A, y, rounds=few, rng=[3, 4, 3])
+    torch.testing.assert_close(seeds.images[[0, 2]], together.images[[0, 2]], rtol=0, atol=2e-3)
+    assert (seeds.images[1] - together.images[1]).abs().max() > 1e-3
+
+
+def test_it_reloads_with_samples_and_interval(G, tmp_path):
+    _, A, y = problem(G)
+    result = ilo.recover(G, A, y, rounds=FEW)
+    loaded = ilo.load_result(result.save(tmp_path / "r.safetensors"))
+    for a, b in zip(result.interval(0.8), loaded.interval(0.8), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(result.samples, loaded.samples)
+    assert torch.equal(result.sharp, loaded.sharp)
+    narrow, wide = result.interval(0.5), result.interval(0.95)
+    assert (narrow[0] >= wide[0]).all()
+    assert (narrow[1] <= wide[1]).all()
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        result.interval(1.0)
+    plain = ilo.recover(G, A, y, rounds=[ilo.Round(0, 2)])
+    with pytest.raises(ValueError, match="estimates a spread"):
+        plain.interval()
+
+
+def test_samples_fit_the_measurements_and_the_interval_holds_the_truth(G):
+    x, A, y = problem(G, n=8)
+    result = ilo.recover(G, A, y, rounds=Auto(budget=300, noise=0.02))
+    misfit = torch.stack([(A(s) - y).square().mean() for s in result.samples]).sqrt()
+    assert (misfit < 0.1).all()
+    low, high = result.interval(0.9)
+    assert ((low <= x) & (x <= high)).float().mean() > 0.7
+
+
+def test_the_noise_is_estimated(G):
+    for noise in (0.05, 0.3):
+        _, A, y = problem(G, n=9, keep=0.9, noise=noise)
+        found = ilo.recover(G, A, y, rounds=Auto(budget=200)).parameters["noise"]
+        assert noise / 2 < sorted(found)[4] < 2 * noise, (noise, found)
+
+
+def test_refit_searches_on_all_measurements(G):
+    _, A, y = problem(G)
+    seen = []
+    ilo.recover(
+        G, A, y, rounds=Auto(budget=120, samples=3, refit=True), callback=lambda s: seen.append(s.layer) and False
+    )
+    again = seen.index(0, seen.index(1))
+    once = seen[:again]
+    assert seen[again : 2 * again] == once, "the plan is run twice"
+    assert set(seen[2 * again :]) == {2}, "and the sharp image is searched once"
+
+
+def test_the_first_of_many_steps_may_be_the_last(G):
+    _, A, y = problem(G)
+    result = ilo.recover(G, A, y, rounds=FEW, callback=lambda step: True)
+    assert result.status == ["stopped"] * 3
+    assert torch.isfinite(result.images).all()
+
+
+def test_one_unit_cannot_be_split(G):
+    A = operators.Identity(SHAPE).rows([5])
+    with torch.no_grad():
+        y = A(G(G.sample(2, 1)))
+    with pytest.warns(UserWarning, match="nothing can be held out of these measurements"):
+        result = ilo.recover(G, A, y, rounds=FEW)
+    assert result.tries.empty
+    assert (A(result.images) - y).abs().max() < 0.1
+
+
+def test_a_function_that_is_not_linear_is_solved_by_default(G):
+    x, _, _ = problem(G)
+
+    def measured(images):
+        return images.flatten(1)[:, ::2].sigmoid()
+
+    with pytest.warns(UserWarning, match="no LinearOperator"):
+        result = ilo.recover(G, measured, measured(x), rounds=FEW)
+    assert (measured(result.images) - measured(x)).square().mean().sqrt() < 0.1
+
+
+@pytest.mark.parametrize("more", [{"restarts": 2}, {"objective": lambda x, s: x.sum((1, 2, 3))}, {"start": {}}])
+def test_what_does_not_go_with_auto_is_refused(G, more):
+    _, A, y = problem(G)
+    with pytest.raises(ValueError, match='rounds="auto" searches'):
+        ilo.recover(G, A, y, **more)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"budget": 0}, {"samples": 1}, {"held_out": 1.0}, {"noise": -1.0}, {"noise": float("nan")}, {"draws": 1}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Auto(**wrong)
+
+
+def test_a_plan_is_scaled_to_its_budget():
+    rounds = (ilo.Round(0, 40), ilo.Round(1, 40)), (ilo.Round(2, 30),)
+    whole = Plan(*rounds, finish=20)
+    assert whole.cost(samples=2) == 240
+    half = whole.within(120, samples=2)
+    assert ([r.steps for r in half.rounds()], half.finish) == ([20, 20, 15], 10)
+    assert whole.within(460, samples=2, passes=2).cost(samples=2, passes=2) == 460
+    assert [r.steps for r in whole.within(1, samples=2).rounds()] == [1, 1, 1]
+
+
+def test_the_sharp_image_is_one_solution_that_fits(G):
+    _, A, y = problem(G)
+    result = ilo.recover(G, A, y, rounds=FEW)
+    assert (A(result.sharp) - y).square().mean().sqrt() < 0.1
+    assert (result.sharp - result.images).abs().max() > 1e-3, "it is not the mean"
+
+
+@pytest.mark.parametrize(("cuts", "layers"), [((), [0]), ((2,), [0, 1]), ((2, 4, 6), [0, 1, 2, 2])])
+def test_the_plan_follows_the_generators_depth(G, cuts, layers):
+    model = nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 64), nn.Tanh(),
+                          nn.Unflatten(1, SHAPE))  # fmt: skip
+    made = Generator.from_sequential(model, cuts=cuts, latent_shape=(6,))
+    assert [r.layer for r in automatic.plan(made).rounds()] == layers
+
+
+def errors(*means: float, held: int = 30, spread: float = 0.01) -> torch.Tensor:
+    noise = spread * torch.randn(len(means), 1, held, generator=torch.Generator().manual_seed(0))
+    return torch.tensor(means).view(-1, 1, 1) + noise
+
+
+def test_the_default_stands_unless_another_is_better_by_more_than_chance():
+    units, noise, default = torch.arange(30), torch.tensor([0.0]), torch.tensor([0])
+    close, far = errors(1.0, 0.999), errors(1.0, 0.9)
+    still = torch.zeros(2, 1, 30)
+    assert _choose(close, still, units, noise, default) == 0
+    assert _choose(far, still, units, noise, default) == 1
+    # the noise alone could do it: predictions 10 apart in each of 30, noise 1
+    apart = torch.stack([torch.zeros(1, 30), torch.full((1, 30), 10.0)])
+    assert _choose(far, apart, units, torch.tensor([1.0]), default) == 0
+    # thirty entries of one unit are one measurement
+    assert _choose(far, still, torch.zeros(30, dtype=torch.long), noise, default) == 0
+
+
+def test_the_spread_is_stretched_to_cover_what_was_held_out():
+    g = torch.Generator().manual_seed(0)
+    true = torch.randn(2, 4000, generator=g).abs()
+    torch.testing.assert_close(
+        _stretch(torch.stack([true[0], 3 * true[1]])), torch.tensor([1.0, 3.0]), rtol=0.05, atol=0
+    )
+    assert _stretch(torch.tensor([[10.0]]))[0] < 3, "one measurement says little"
