@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from ilo.automatic import Auto
+
 TASKS = ("inpaint", "superres", "denoise", "compress", "colourise", "deblur")
 
 RECOVER_HELP = """\
@@ -53,9 +55,28 @@ def add_command(commands) -> None:
     problem.add_argument("--measured", action="store_true", help="the photo is the measurements, not the truth")
     problem.add_argument("--crop", type=_crop, help="LEFT,TOP,RIGHT,BOTTOM in pixels (default: the central square)")
     solver = parser.add_argument_group("the solver")
-    solver.add_argument("--method", choices=("ilo", "csgm"), default="ilo", help="(default: ilo)")
+    solver.add_argument(
+        "--rounds",
+        choices=("auto", "fixed", "csgm"),
+        default="auto",
+        help="auto: layer, radius and stopping point are chosen by measurements that are held out, the image is the "
+        "mean of several solutions, sharp.png is one of them, and spread.png shows where they differ; fixed: ilo.default_rounds; csgm: the "
+        "latent alone (default: auto)",
+    )
+    solver.add_argument(
+        "--budget", type=int, default=Auto.budget, help="auto: gradient evaluations (default: %(default)s)"
+    )
+    solver.add_argument(
+        "--samples", type=int, default=Auto.samples, help="auto: solutions side by side (default: %(default)s)"
+    )
+    solver.add_argument(
+        "--noise-known",
+        type=float,
+        metavar="STD",
+        help="auto: the noise of the measurements (default: that of --noise where the program adds it, else estimated)",
+    )
     solver.add_argument("--generator", default="dcgan-digiface64", help="name or file (default: %(default)s)")
-    solver.add_argument("--restarts", type=int, default=3, help="starting latents tried (default: 3)")
+    solver.add_argument("--restarts", type=int, default=3, help="fixed, csgm: starting latents tried (default: 3)")
     solver.add_argument("--seed", type=int, default=0, help="(default: 0)")
     solver.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     solver.add_argument("--half", action="store_true", help="compute in bfloat16: less memory, images differ by 1 %%")
@@ -93,18 +114,37 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
     if truth is not None:
         fetch("lpips-alex")  # now rather than after the work
-    rounds = ilo.csgm_rounds(G) if options.method == "csgm" else ilo.default_rounds(G)
+    auto = options.rounds == "auto"
+    if auto:
+        known = (
+            options.noise_known if options.noise_known is not None else (_noise(options) if truth is not None else None)
+        )
+        rounds, copies = ilo.Auto(budget=options.budget, samples=options.samples, noise=known), options.samples
+    else:
+        rounds = ilo.csgm_rounds(G) if options.rounds == "csgm" else ilo.default_rounds(G)
+        copies = options.restarts
     out.mkdir(parents=True, exist_ok=True)
-    if report := ilo.generators.memory_report(G, options.restarts):
-        print(f"memory: {report} (flags: --half, --checkpointing, --restarts)", flush=True)
-    result = ilo.recover(
-        G, A, y, rounds=rounds, rng=options.seed, restarts=options.restarts, progress=not options.quiet
-    )
+    if report := ilo.generators.memory_report(G, copies):
+        print(f"memory: {report} (flags: --half, --checkpointing, --samples or --restarts)", flush=True)
+    restarts = 1 if auto else options.restarts
+    result = ilo.recover(G, A, y, rounds=rounds, rng=options.seed, restarts=restarts, progress=not options.quiet)
     images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
 
     write_image(out / "recovered.png", images[0])
     result.save(out / "result.safetensors")
-    columns = {"Measurements": A.cpu().picture(y.cpu()), options.method.upper(): images}
+    name = "CSGM" if options.rounds == "csgm" else "ILO"
+    columns = {"Measurements": A.cpu().picture(y.cpu()), name: images}
+    written = ["recovered.png", "comparison.png", "result.safetensors", "report.json"]
+    if auto:
+        columns["ILO, sharp"] = result.sharp.cpu().clamp(-1, 1)
+        write_image(out / "sharp.png", columns["ILO, sharp"][0])
+        # the spread as grey levels: white is a standard deviation of half the range of values, and more
+        spread = result.spread.cpu().square().mean(1, keepdim=True).sqrt().expand_as(images)
+        columns["Spread"] = (4 * spread - 1).clamp(-1, 1)
+        write_image(out / "spread.png", columns["Spread"][0])
+        with written_atomically(out / "tries.csv") as temporary:
+            result.tries.to_csv(temporary, index=False)
+        written += ["sharp.png", "spread.png", "tries.csv"]
     asked = {name: value for name, value in vars(options).items() if name != "run"}
     report = {**asked, "status": result.status[0], **result.parameters}
     report["objective"] = float(result.objective[0])
@@ -119,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
         plots.plt.close(figure)  # pyplot keeps figures, and warns at the twentieth
     with written_atomically(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, default=str) + "\n")
-    print(f"status: {result.status[0]}; wrote {out}/recovered.png, comparison.png, result.safetensors, report.json")
+    print(f"status: {result.status[0]}; wrote to {out}: {', '.join(written)}")
     return 0
 
 
@@ -138,8 +178,12 @@ def _measurements(options: argparse.Namespace, shape: tuple[int, int, int]):
     if options.measured:
         return A, _measured(options, A), None
     truth = read_image(options.photo, size=shape[-1], crop=options.crop)
-    noise = options.noise if options.noise is not None else (0.2 if options.task == "denoise" else 0.02)
-    return A, operators.measure(A, truth, noise_std=noise, rng=options.seed), truth
+    return A, operators.measure(A, truth, noise_std=_noise(options), rng=options.seed), truth
+
+
+def _noise(options: argparse.Namespace) -> float:
+    """Standard deviation of the noise that the program adds to its measurements."""
+    return options.noise if options.noise is not None else (0.2 if options.task == "denoise" else 0.02)
 
 
 def _operator(options: argparse.Namespace, shape: tuple[int, int, int]):

@@ -5,6 +5,7 @@ import os
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from nvidia_writer import nvidia_pickle
@@ -16,6 +17,8 @@ from ilo.cli import main
 from ilo.cli_recover import TASKS
 from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
+
+FEW = ["--budget", "16", "--samples", "2", "--quiet"]  # of rounds="auto"
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def photo(tmp_path):
 )  # fmt: skip
 def test_every_task_writes_its_results(quick, photo, tmp_path, capsys, task):
     out = tmp_path / "out"
-    assert main(["recover", str(photo), *task, "--out", str(out), "--restarts", "1", "--quiet"]) == 0
+    rounds = ["--rounds", "fixed", "--restarts", "1"]
+    assert main(["recover", str(photo), *task, *rounds, "--out", str(out), "--quiet"]) == 0
     assert {p.name for p in out.iterdir()} == {"recovered.png", "comparison.png", "result.safetensors", "report.json"}
     report = json.loads((out / "report.json").read_text())
     assert report["task"] == task[1]
@@ -56,16 +60,49 @@ def test_every_task_writes_its_results(quick, photo, tmp_path, capsys, task):
     assert "PSNR" in capsys.readouterr().out
 
 
+def test_auto_is_the_default_and_shows_its_spread(photo, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["recover", str(photo), "--task", "superres", *FEW, "--out", str(out)]) == 0
+    names = {
+        "recovered.png",
+        "comparison.png",
+        "sharp.png",
+        "spread.png",
+        "tries.csv",
+        "result.safetensors",
+        "report.json",
+    }
+    assert {p.name for p in out.iterdir()} == names
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+    report = json.loads((out / "report.json").read_text())
+    assert report["evaluations"] <= 16
+    assert report["noise"] == [0.02], "the noise that the program adds is known to it"
+    tries = pd.read_csv(out / "tries.csv")
+    assert tries["chosen"].sum() == 1
+    result = ilo.load_result(out / "result.safetensors")
+    low, high = result.interval()
+    assert ((low <= result.images) & (result.images <= high)).all()
+
+
+def test_the_noise_of_given_measurements_is_estimated_or_told(photo, tmp_path):
+    few = ["--task", "denoise", "--measured", *FEW]
+    for told, noise in (([], None), (["--noise-known", "0.1"], 0.1)):
+        out = tmp_path / f"out{noise}"
+        assert main(["recover", str(photo), *few, *told, "--out", str(out)]) == 0
+        found = json.loads((out / "report.json").read_text())["noise"][0]
+        assert found == 0.1 if noise else 0 < found < 0.1, "the astronaut has next to no noise"
+
+
 def test_an_output_that_is_a_file_is_refused_before_the_work(photo, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ilo, "recover", lambda *a, **k: pytest.fail("the work had begun"))
-    monkeypatch.setattr(ilo, "default_rounds", lambda G: [])
     for out in (photo, photo / "below"):
         assert main(["recover", str(photo), "--out", str(out), "--quiet"]) == 2
         assert capsys.readouterr().err.startswith("ilo: ")
 
 
 def test_csgm_is_the_first_round_alone(quick, photo, tmp_path):
-    assert main(["recover", str(photo), "--method", "csgm", "--out", str(tmp_path / "o"), "--quiet"]) == 0
+    assert main(["recover", str(photo), "--rounds", "csgm", "--out", str(tmp_path / "o"), "--quiet"]) == 0
     assert ilo.load_result(tmp_path / "o" / "result.safetensors").layer == 0
 
 
@@ -74,7 +111,7 @@ def test_a_photo_with_a_mask_has_no_truth(quick, photo, tmp_path, capsys):
     mask[20:40, 10:50] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     out = tmp_path / "out"
-    assert main(["recover", str(photo), "--mask", str(tmp_path / "mask.png"), "--out", str(out), "--quiet"]) == 0
+    assert main(["recover", str(photo), "--mask", str(tmp_path / "mask.png"), "--out", str(out), *FEW]) == 0
     report = json.loads((out / "report.json").read_text())
     assert "psnr" not in report
     assert "PSNR" not in capsys.readouterr().out
@@ -99,9 +136,7 @@ def test_measurements_that_are_given(quick, photo, tmp_path):
     write_image(tmp_path / "small.png", small.clamp(-1, 1))
     arguments = ["recover", str(tmp_path / "small.png"), "--task", "superres", "--measured", "--quiet"]
     assert main([*arguments, "--out", str(tmp_path / "o")]) == 0
-    assert (
-        main(["recover", str(photo), "--task", "colourise", "--measured", "--out", str(tmp_path / "p"), "--quiet"]) == 0
-    )
+    assert main(["recover", str(photo), "--task", "colourise", "--measured", "--out", str(tmp_path / "p"), *FEW]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +152,7 @@ def checkpoint(tmp_path_factory):
 def test_every_task_runs_on_a_checkpoint(quick, photo, checkpoint, tmp_path, task):
     out = tmp_path / "out"
     arguments = ["recover", str(photo), "--task", task, "--generator", str(checkpoint), "--out", str(out)]
-    assert main([*arguments, "--restarts", "2", "--quiet"]) == 0
+    assert main([*arguments, "--rounds", "fixed", "--restarts", "2", "--quiet"]) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["generator"] == "network"
     assert {"psnr", "ssim", "lpips"} <= set(report)
@@ -127,11 +162,21 @@ def test_every_task_runs_on_a_checkpoint(quick, photo, checkpoint, tmp_path, tas
         assert torch.equal(result.render(ilo.generators.load(checkpoint)), result.images)
 
 
+@pytest.mark.parametrize("task", ["inpaint", "colourise"])
+def test_auto_runs_on_a_checkpoint(photo, checkpoint, tmp_path, task):
+    out = tmp_path / "out"
+    arguments = ["recover", str(photo), "--task", task, "--generator", str(checkpoint), "--out", str(out)]
+    assert main([*arguments, "--budget", "20", "--samples", "2", "--quiet"]) == 0
+    layers = pd.read_csv(out / "tries.csv")["layer"]
+    assert set(layers) == {0, 2, 3, 4, 6}, "the latent, the layers that a StyleGAN2 is searched at, and the image"
+    assert json.loads((out / "report.json").read_text())["psnr"] > 5
+
+
 def test_less_memory_is_a_flag(quick, photo, checkpoint, tmp_path):
     images = {}
     for name, flags in {"plain": [], "kept": ["--checkpointing"], "half": ["--half", "--checkpointing"]}.items():
         arguments = ["recover", str(photo), "--generator", str(checkpoint), "--out", str(tmp_path / name), "--quiet"]
-        assert main([*arguments, "--restarts", "1", *flags]) == 0
+        assert main([*arguments, "--rounds", "fixed", "--restarts", "1", *flags]) == 0
         images[name] = ilo.load_result(tmp_path / name / "result.safetensors").images
     assert torch.equal(images["plain"], images["kept"])
     assert 0 < (images["plain"] - images["half"]).abs().max() < 0.5
@@ -142,7 +187,7 @@ def test_a_large_search_is_announced_before_it_begins(quick, photo, checkpoint, 
     monkeypatch.setattr(ilo.generators, "memory_report", lambda G, batch: report(G, batch, large=0, free=1))
     monkeypatch.setattr(ilo, "recover", lambda *a, **k: pytest.fail("the work began"))
     with pytest.raises(pytest.fail.Exception, match="the work began"):
-        main(["recover", str(photo), "--generator", str(checkpoint), "--out", str(tmp_path / "o"), "--restarts", "2"])
+        main(["recover", str(photo), "--generator", str(checkpoint), "--out", str(tmp_path / "o"), "--samples", "2"])
     printed = capsys.readouterr().out
     assert printed.startswith("memory: warning, this may not fit: this search holds about")
     assert "2 × 64×64" in printed
