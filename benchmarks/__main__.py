@@ -5,7 +5,7 @@ import itertools
 import sys
 
 SPEED = ("solver", "stylegan2")  # what runs when nothing is named
-BENCHMARKS = (*SPEED, "celeba", "baselines")
+BENCHMARKS = (*SPEED, "celeba", "baselines", "auto")
 
 if __name__ == "__main__":
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))

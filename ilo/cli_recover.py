@@ -60,8 +60,8 @@ def add_command(commands) -> None:
         choices=("auto", "fixed", "csgm"),
         default="auto",
         help="auto: layer, radius and stopping point are chosen by measurements that are held out, the image is the "
-        "mean of several solutions, sharp.png is one of them, and spread.png shows where they differ; fixed: ilo.default_rounds; csgm: the "
-        "latent alone (default: auto)",
+        "mean of several solutions, sharp.png is one solution, and spread.png shows where they differ; fixed: "
+        "ilo.default_rounds; csgm: the latent alone (default: auto)",
     )
     solver.add_argument(
         "--budget", type=int, default=Auto.budget, help="auto: gradient evaluations (default: %(default)s)"
