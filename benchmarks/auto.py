@@ -3,12 +3,14 @@
     python -m benchmarks auto
 
 The plan of `ilo.automatic` and its default were chosen on the first 32 of the 64 images. The last 32 judge it; the
-first 32 are run last, for figures of all 64. All are under the measurements that `python -m benchmarks celeba` takes. Needs celebAtest.zip (data/README.md says where from).
+first 32 are run last, for figures of all 64. All are under the measurements that `python -m benchmarks celeba` takes.
+Needs celebAtest.zip (data/README.md says where from).
 
-Writes data/reference/auto.csv, one row an image and method: "ILO auto"; "ILO auto, sharp"; "oracle", the setting of those tried that is
-nearest to the truth, image by image; "release", the authors' rounds without radii, their steps scaled to the same
-number of gradient evaluations, at one level a task; "CSGM" where celeba.csv has none. And auto_settings.csv: the mean
-PSNR on the last 32 of every setting that was tried, if chosen for all images. Problems that are there already are not run again.
+Writes data/reference/auto.csv, one row an image and method: "ILO auto"; "ILO auto, sharp"; "oracle", the setting of
+those tried that is nearest to the truth, image by image; "release", the authors' rounds without radii, their steps
+scaled to the same number of gradient evaluations, at one level a task; "CSGM" where celeba.csv has none. And
+auto_settings.csv: the mean PSNR on the last 32 of every setting that was tried, if chosen for all images. Problems that
+are there already are not run again.
 """
 
 import time
