@@ -23,6 +23,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,7 @@ from torch import Tensor
 from ilo.generators.base import Generator, State
 from ilo.operators import LinearOperator
 from ilo.priors import PriorRound, feature_prior
+from ilo.progress import progress_bar
 from ilo.rng import normal
 from ilo.rounds import Round
 from ilo.schedules import csgm_rounds, style_rounds
@@ -50,7 +52,8 @@ class Auto:
     """How much `rounds="auto"` may spend, and what it knows.
 
     Args:
-        budget: gradient evaluations a problem, at most: passes through the generator, forward and back.
+        budget: gradient evaluations a problem, at most: passes through the generator, forward and back. Every solution
+            needs one a round; what cannot have that is refused.
         samples: solutions searched side by side, at least 2; the image is their mean.
         held_out: fraction of the measurements to judge by, in (0, 1).
         noise: standard deviation of the noise, in the units of the measurements. None: estimated.
@@ -71,10 +74,10 @@ class Auto:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-        if not 0 < self.held_out < 1:
+        if not (isinstance(self.held_out, Real) and 0 < self.held_out < 1):
             raise ValueError(f"held_out is a fraction of the measurements, in (0, 1), got {self.held_out!r}")
-        if self.noise is not None and not (math.isfinite(self.noise) and self.noise >= 0):
-            raise ValueError(f"noise must be a finite standard deviation of at least 0, got {self.noise!r}")
+        if self.noise is not None and not (isinstance(self.noise, Real) and 0 <= self.noise < math.inf):
+            raise ValueError(f"noise must be one number, a finite standard deviation of at least 0, got {self.noise!r}")
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,22 @@ class Plan:
         return passes * samples * sum(round_.steps for round_ in self.rounds()) + self.finish
 
     def within(self, budget: int, samples: int, passes: int = 1) -> "Plan":
-        """The same with all steps scaled by one factor, so that it costs at most `budget`; at least one a round."""
-        factor = budget / self.cost(samples, passes)
+        """The same with all steps scaled by one factor, so that it costs at most `budget`; at least one a round.
 
+        ValueError where the budget is less than one step a round.
+        """
+        least = passes * samples * len(self.rounds())
+        if budget < least:
+            raise ValueError(
+                f"a budget of {budget} gradient evaluations is too small: {samples} solutions take at least {least}, "
+                f"one in each of {passes * len(self.rounds())} rounds; raise the budget, or search fewer samples"
+            )
+        factor = budget / self.cost(samples, passes)
+        while (plan := self._scaled(factor)).cost(samples, passes) > budget:  # where one step is more than its share
+            factor *= 0.99
+        return plan
+
+    def _scaled(self, factor: float) -> "Plan":
         def scaled(rounds):
             return tuple(replace(r, steps=max(1, math.floor(r.steps * factor))) for r in rounds)
 
@@ -175,7 +191,7 @@ def search(
     """
     S, B = settings.samples, len(y)
     linear = isinstance(A, LinearOperator)
-    split = _split(A, y, settings, seeds[0]) if linear else None
+    split = _split(A, settings) if linear else None
     if split is None:
         warnings.warn(
             f"nothing can be held out of {'these measurements' if linear else 'measurements by a function that is no '}"
@@ -202,18 +218,22 @@ def search(
     noise = (
         torch.full((B,), noise).to(y) if noise is not None else _noise(errors, ratios, condition, y_kept, candidates)
     )
-    chosen = _choose(errors, predictions, units, noise, default=_default(candidates, ratios, noise))
+    default = _default(candidates, ratios, noise)
+    chosen = _choose(errors, predictions, units, noise, default)
     which, ratio = chosen // len(ratios), torch.tensor(ratios).to(y)[chosen % len(ratios)]
+    # solutions that are all the mean image, without a deviation, would be certain of it: theirs is the prior's spread
+    certain = (which == len(candidates) - 1) & (ratio == 0)
     tries = _table(candidates, ratios, errors, chosen)
     found = _gather(candidates, which)
     # the spread is stretched by how far off what was held out really is
-    draws = _draws(condition, prior, A_kept, y_kept, found, ratio, noise, settings.draws, seeds)
+    draws = _draws(condition, prior, A_kept, y_kept, found, ratio, certain, noise, settings.draws, seeds)
     predicted = torch.stack([A_held(x) for x in draws]).flatten(2).var(0) + noise.square()[:, None]  # (B, held)
     center = A_held(condition(y_kept, found.mean(0), ratio).clamp(-1, 1)).flatten(1)
     stretch = _stretch((center - y_held).abs() / predicted.clamp(min=1e-12).sqrt())
     if passes == 2 and not walk.stopped:
-        candidates = [*walk(A, y), _mean_image(prior, S, B)]
-        found = _gather(candidates, which)
+        again = [*walk(A, y), _mean_image(prior, S, B)]
+        if not walk.stopped:  # else what was found before stands
+            candidates, found = again, _gather(again, which)
     condition = Conditioner(A, prior.smooth)
 
     def renders() -> Iterator[Tensor]:
@@ -221,7 +241,7 @@ def search(
             for value in ratios:
                 yield condition(y, candidate.images.mean(0), torch.full((B,), value).to(y)).clamp(-1, 1)
 
-    return _finish(walk, condition, prior, A, y, found, ratio, noise, stretch, tries, settings, seeds, renders)
+    return _finish(walk, condition, prior, A, y, found, ratio, certain, noise, stretch, tries, settings, seeds, renders)
 
 
 class _Walk:
@@ -235,47 +255,57 @@ class _Walk:
         self.history: list[pd.DataFrame] = []
         self.status: list[str] = []
         self.words: dict[str, Any] = {}
+        self.rounds: list[str] = []
         self.evaluations = 0
+        self._index = 0  # of the round, over both passes
 
     def __call__(self, A, y: Tensor) -> list[Candidate]:
-        self.history, self.status = [], ["converged"] * len(y)
+        self.history, self.status, self.rounds = [], ["converged"] * len(y), []
         repeated = y.repeat(self._samples, *[1] * (y.ndim - 1))
         candidates: list[Candidate] = []
         state, layer = self._start, 0
-        for round_ in self.path.trunk:
-            state, layer = self._round(A, repeated, round_, state, layer, candidates)
-        for round_ in self.path.leaves:
-            if not self.stopped:
-                self._last = self._round(A, repeated, round_, state, layer, candidates)
+        with progress_bar(sum(round_.steps for round_ in self.path.rounds()), self._progress) as bar:
+            for round_ in self.path.trunk:
+                state, layer = self._round(A, repeated, round_, state, layer, candidates, bar)
+            for round_ in self.path.leaves:
+                if not self.stopped:
+                    self._last = self._round(A, repeated, round_, state, layer, candidates, bar)
         return candidates
 
-    def finish(self, A, y: Tensor) -> Tensor | None:
-        """(B, C, H, W): go on from the mean of the solutions' features; None where the plan does not, or stopped."""
+    def finish(self, A, y: Tensor, otherwise: Tensor) -> Tensor:
+        """(B, C, H, W): go on from the mean of the solutions' features; `otherwise` where there is no such search."""
         if self.stopped or not self.path.finish:
-            return None
+            return otherwise
         state, layer = self._last
         start = {name: t.unflatten(0, (self._samples, -1)).mean(0) for name, t in state.items()}
-        found: list[Candidate] = []
         round_ = replace(self.path.leaves[-1], steps=self.path.finish)
-        self._round(A, y, round_, start, layer, found, samples=1)
-        return found[-1].images[0] if found else None
+        found = [Candidate(round_.layer, None, 0, otherwise[None])]
+        with progress_bar(round_.steps, self._progress) as bar:
+            self._round(A, y, round_, start, layer, found, bar, samples=1)
+        return found[-1].images[0]
 
-    def _round(self, A, y, round_, state, layer, candidates, samples=None):
+    def _round(self, A, y, round_, state, layer, candidates, bar, samples=None):
         if self.stopped:
             return state, layer
         samples = self._samples if samples is None else samples
         half = round_.steps // 2
+        bar.set_description(f"layer {round_.layer}")
 
         def collect(step) -> bool:
-            self.stopped = self._callback is not None and bool(self._callback(step))
+            self.stopped = self._callback is not None and bool(self._callback(replace(step, round=self._index)))
+            bar.update(step.step > 0)
             if self.stopped or step.step in (half, round_.steps):
-                images = step.images.clamp(-1, 1).unflatten(0, (samples, -1)).clone()  # (S, B, C, H, W)
+                images = step.images.clamp(-1, 1).unflatten(0, (samples, -1))  # (S, B, C, H, W)
+                before = candidates[-1].images if candidates else torch.zeros_like(images)
+                finite = images.flatten(2).isfinite().all(2)[..., None, None, None]
+                images = torch.where(finite, images, before)  # a search that diverged is where it was last seen
                 candidates.append(Candidate(round_.layer, _radius(round_), step.step, images))
             return self.stopped
 
         with torch.no_grad():
             state = self._G.run(state, layer, round_.start_layer)
-        result = self._recover(self._G, A, y, rounds=[round_], start=state, callback=collect, progress=self._progress)
+        with torch.enable_grad():
+            result = self._recover(self._G, A, y, rounds=[round_], start=state, callback=collect, progress=False)
         problems = len(y) // samples
         history = result.history
         self.history.append(
@@ -283,10 +313,21 @@ class _Walk:
                 round=len(self.history), restart=history["problem"] // problems, problem=history["problem"] % problems
             )
         )
-        self.status = result.status[:problems]
+        if samples == self._samples:  # the images are of this search; `sharp` alone is of the one that finishes
+            self.status = [_together(result.status[b::problems]) for b in range(problems)]
         self.words = result.parameters
+        self.rounds += result.parameters["rounds"]
+        self._index += 1
         self.evaluations += samples * int(history["step"].max())
         return result.state, result.layer
+
+
+def _together(words: list[str]) -> str:
+    """One word for a problem, of one for each of its solutions."""
+    alive = [word for word in words if word != "diverged"]
+    if not alive:
+        return "diverged"
+    return "improving" if 2 * alive.count("improving") >= len(alive) else "converged"
 
 
 def _radius(round_) -> float | None:
@@ -313,9 +354,10 @@ def _mean_image(prior: _ImagePrior, S: int, B: int) -> Candidate:
     return Candidate(prior.layer, None, 0, prior.mean.expand(S, B, *prior.mean.shape[1:]))
 
 
-def _split(A: LinearOperator, y: Tensor, settings: Auto, seed: int):
+def _split(A: LinearOperator, settings: Auto):
+    """Always the same part: a problem must not depend on the seed of another one in its batch."""
     try:
-        return A.split(settings.held_out, seed)
+        return A.split(settings.held_out, 0)
     except ValueError:
         return None
 
@@ -400,10 +442,13 @@ def _gather(candidates: list[Candidate], which: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _draws(condition, prior, A, y, found, ratio, noise, count, seeds) -> Tensor:
-    """(count, B, C, H, W): each a solution plus a smooth deviation drawn given the measurements, by Matheron's rule."""
+def _draws(condition, prior, A, y, found, ratio, certain, noise, count, seeds) -> Tensor:
+    """(count, B, C, H, W): each a solution plus a smooth deviation drawn given the measurements, by Matheron's rule.
+
+    certain: (B,), where the deviation is drawn from the generator's variance instead, whatever the measurements.
+    """
     S, B = found.shape[:2]
-    scale = (ratio * noise.clamp(min=1e-3).square()).sqrt().view(-1, 1, 1, 1)
+    scale = torch.where(certain, 1.0, ratio * noise.clamp(min=1e-3).square()).sqrt().view(-1, 1, 1, 1)
     fields = torch.stack([prior.smooth.sample(count, seed) for seed in seeds], 1)  # (count, seeds, C, H, W)
     errors = torch.stack([normal(seed, count, y.shape[1:], dtype=y.dtype, device=y.device) for seed in seeds], 1)
     draws = []
@@ -425,13 +470,20 @@ def _stretch(standardised: Tensor, prior: int = 20) -> Tensor:
     return ((n * factor.square() + prior) / (n + prior)).sqrt()
 
 
-def _finish(walk, condition, prior, A, y, found, ratio, noise, stretch, tries, settings, seeds, renders) -> Found:
+def _finish(
+    walk, condition, prior, A, y, found, ratio, certain, noise, stretch, tries, settings, seeds, renders
+) -> Found:
     images = condition(y, found.mean(0), ratio).clamp(-1, 1)
-    samples = _draws(condition, prior, A, y, found, ratio, noise, settings.draws, seeds)
+    samples = _draws(condition, prior, A, y, found, ratio, certain, noise, settings.draws, seeds)
     spread = samples.std(0) * stretch.view(-1, 1, 1, 1)
-    one = walk.finish(A, y)
-    sharp = images if one is None else condition(y, one, ratio).clamp(-1, 1)
+    sharp = condition(y, walk.finish(A, y, otherwise=_nearest(A, y, found)), ratio).clamp(-1, 1)
     return Found(images, sharp, samples, spread, tries, *_report(walk, settings, noise, stretch), renders)
+
+
+def _nearest(A, y: Tensor, found: Tensor) -> Tensor:
+    """(B, C, H, W): of each problem's solutions (S, B, C, H, W) the one that is nearest to its measurements."""
+    misfit = torch.stack([(A(x) - y).flatten(1).square().sum(1) for x in found]).nan_to_num(nan=torch.inf)  # (S, B)
+    return found[misfit.argmin(0), torch.arange(len(y), device=y.device)]
 
 
 def _by_default(walk, A, y, prior, settings, seeds) -> Found:
@@ -446,12 +498,11 @@ def _by_default(walk, A, y, prior, settings, seeds) -> Found:
     if prior is not None:
         ratio = DEFAULT_SCALE / noise.clamp(min=1e-3).square()
         condition = Conditioner(A, prior.smooth)
+        found = last.images
         return _finish(
-            walk, condition, prior, A, y, last.images, ratio, noise, one, tries, settings, seeds, lambda: iter(())
+            walk, condition, prior, A, y, found, ratio, ratio < 0, noise, one, tries, settings, seeds, lambda: iter(())
         )
-    # the mean of solutions does not solve a problem that is not linear: the best one does
-    misfit = torch.stack([(A(x) - y).flatten(1).square().sum(1) for x in last.images])  # (S, B)
-    images = last.images[misfit.argmin(0), torch.arange(B, device=y.device)]
+    images = _nearest(A, y, last.images)  # the mean of solutions does not solve a problem that is not linear
     samples = last.images
     return Found(images, images, samples, samples.std(0), tries, *_report(walk, settings, noise, one), lambda: iter(()))
 
@@ -461,7 +512,7 @@ def _report(walk: _Walk, settings: Auto, noise: Tensor, stretch: Tensor):
     status = ["stopped"] * len(walk.status) if walk.stopped else walk.status
     words = {
         **walk.words,
-        "rounds": [f"{settings!r}", *(repr(r) for r in walk.path.rounds())],
+        "rounds": [repr(settings), *walk.rounds],
         "noise": [round(float(n), 6) for n in noise],
         "stretch": [round(float(s), 4) for s in stretch],
         "evaluations": walk.evaluations,

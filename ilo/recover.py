@@ -8,7 +8,6 @@ CSGM (Bora et al. 2017) is one round at layer 0.
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -17,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ilo import automatic
 from ilo.arithmetic import repeatable
@@ -25,6 +23,7 @@ from ilo.automatic import Auto
 from ilo.generators.base import Generator, State
 from ilo.objectives import SquaredError
 from ilo.operators import LinearOperator
+from ilo.progress import progress_bar
 from ilo.provenance import provenance
 from ilo.result import Result, RoundResult, history_frame
 from ilo.rng import Rng, seed_of
@@ -151,8 +150,9 @@ def _recover_automatically(G, A, y, settings: Auto, rng, callback, progress) -> 
     A = _moved(A, G)
     y = _check_measurements(G, A, y)
     problems, seeds = _problems_and_seeds(y, rng, None)
+    y = y.expand(problems, *y.shape[1:])  # one measurement goes with several seeds
     start = draw_states(G, seeds, settings.samples, problems)
-    with repeatable():
+    with repeatable(), torch.no_grad():  # an operator's own parameters must not reach the result
         found = automatic.search(recover, G, A, y, start, settings, seeds, callback, progress)
         objective = SquaredError(A, y)(found.images, {})
     return Result(
@@ -163,7 +163,13 @@ def _recover_automatically(G, A, y, settings: Auto, rng, callback, progress) -> 
         rounds=(),
         history=found.history,
         status=found.status,
-        parameters={**found.words, "restarts": settings.samples, "seeds": seeds, "start": False},
+        parameters={
+            **found.words,
+            "operator": _words(A),
+            "restarts": settings.samples,
+            "seeds": seeds,
+            "start": False,
+        },
         tries=found.tries,
         sharp=found.sharp,
         samples=found.samples,
@@ -177,10 +183,7 @@ def _run_rounds(G, objective, rounds, state, problems, callback, progress):
     traces: list[dict] = []
     stopped = False
     restart = None
-    total = sum(r.steps for r in rounds)
-    # tqdm's notebook bar does not look at the variable itself
-    quiet = not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    with tqdm(total=total, desc="recover", unit="step", disable=quiet) as bar:
+    with progress_bar(sum(r.steps for r in rounds), progress) as bar:
         for index, round_ in enumerate(rounds):
             copies = len(next(iter(state.values()))) // problems
             search = round_.begin(G, state)
@@ -259,6 +262,7 @@ def _optimise(G, objective, penalty, search: Search, begin: State, index: int, r
         with torch.set_grad_enabled(not last):
             state = search.state()
             images, value, loss = evaluate(state)
+            total = loss.sum()
         best.update(state, value.detach(), loss.detach())
         values.append(value.detach())
         seconds.append(time.perf_counter() - began)
@@ -272,7 +276,7 @@ def _optimise(G, objective, penalty, search: Search, begin: State, index: int, r
                 "the objective does not depend differentiably on what this round moves: the operator and the objective "
                 "must keep gradients (no .detach(), no numpy), and recover cannot run under torch.inference_mode()"
             )
-        gradients = torch.autograd.grad(loss.sum(), search.variables, allow_unused=True)
+        gradients = torch.autograd.grad(total, search.variables, allow_unused=True)
         for variable, gradient in zip(search.variables, gradients, strict=True):
             variable.grad = None if gradient is None else _laid_out_as(variable, gradient)
         for group in optimiser.param_groups:

@@ -50,7 +50,9 @@ class Result:
     parameters: what the recovery was called with, in words, the revision and the versions.
 
     Of `rounds="auto"` only (None otherwise); there `images` is a mean that no state of a layer renders, so `state`
-    holds the images themselves, and `rounds` is empty:
+    holds the images themselves, and `rounds` is empty. `history` has a row for each solution too, as `restart`, and
+    ends with the search for `sharp`; with `Auto(refit=True)` it is that of the second half. `status` is of the
+    solutions in the last round before that: "improving" if half of them are, "diverged" if all are.
 
     tries: one row a problem and setting: layer, radius, step (the iterate), scale_over_noise (of the deviation on the
         image), held_out_mse, chosen. (Not saved.)

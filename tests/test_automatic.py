@@ -151,7 +151,18 @@ def test_what_does_not_go_with_auto_is_refused(G, more):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": 0}, {"samples": 1}, {"held_out": 1.0}, {"noise": -1.0}, {"noise": float("nan")}, {"draws": 1}]
+    "wrong",
+    [
+        {"budget": 0},
+        {"samples": 1},
+        {"held_out": 1.0},
+        {"noise": -1.0},
+        {"noise": float("nan")},
+        {"draws": 1},
+        {"noise": "0.1"},
+        {"noise": torch.tensor([0.1, 0.2])},
+        {"held_out": "0.1"},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -165,7 +176,7 @@ def test_a_plan_is_scaled_to_its_budget():
     half = whole.within(120, samples=2)
     assert ([r.steps for r in half.rounds()], half.finish) == ([20, 20, 15], 10)
     assert whole.within(460, samples=2, passes=2).cost(samples=2, passes=2) == 460
-    assert [r.steps for r in whole.within(1, samples=2).rounds()] == [1, 1, 1]
+    assert [r.steps for r in whole.within(6, samples=2).rounds()] == [1, 1, 1]
 
 
 def test_the_sharp_image_is_one_solution_that_fits(G):
@@ -208,3 +219,159 @@ def test_the_spread_is_stretched_to_cover_what_was_held_out():
         _stretch(torch.stack([true[0], 3 * true[1]])), torch.tensor([1.0, 3.0]), rtol=0.05, atol=0
     )
     assert _stretch(torch.tensor([[10.0]]))[0] < 3, "one measurement says little"
+
+
+def test_a_budget_is_never_exceeded_and_one_too_small_is_refused(G):
+    uneven = Plan((ilo.Round(0, 300), ilo.Round(1, 3)), (ilo.Round(2, 3), ilo.Round(2, 3)), finish=40)
+    for budget in range(8, 60):
+        assert uneven.within(budget, samples=2).cost(samples=2) <= budget
+    _, A, y = problem(G)
+    with pytest.raises(ValueError, match=r"budget of 11 .*at least 12, one in each of 4 rounds"):
+        ilo.recover(G, A, y, rounds=Auto(budget=11, samples=3))
+    with pytest.raises(ValueError, match=r"at least 24, one in each of 8 rounds"):
+        ilo.recover(G, A, y, rounds=Auto(budget=23, samples=3, refit=True))
+    assert ilo.recover(G, A, y, rounds=Auto(budget=12, samples=3, draws=2)).parameters["evaluations"] == 12
+
+
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.55, 0.7, 0.95])
+def test_it_can_be_stopped_at_any_time(G, share):
+    _, A, y = problem(G)
+    settings = Auto(budget=120, samples=3, draws=2, noise=0.02, refit=True)
+    seen = []
+    whole = ilo.recover(G, A, y, rounds=settings, callback=lambda step: seen.append(step.round) and False)
+    assert sorted(set(seen)) == seen[:1] + list(range(1, 9)), "four rounds, twice, and one for the sharp image"
+    assert seen == sorted(seen)
+    steps = []
+    result = ilo.recover(
+        G, A, y, rounds=settings, callback=lambda step: steps.append(step) or len(steps) >= share * len(seen)
+    )
+    assert result.status == ["stopped"] * 3
+    assert 0 < result.parameters["evaluations"] < whole.parameters["evaluations"]
+    assert torch.isfinite(result.sharp).all()
+    assert torch.isfinite(result.spread).all()
+    assert (A(result.images) - y).square().mean().sqrt() < 0.3
+
+
+class Breaks(nn.Module):
+    """A layer that gives NaN for the first of a batch at some calls of a search (those that ask for a gradient)."""
+
+    def __init__(self, layer: nn.Module, calls: range):
+        super().__init__()
+        self.layer, self.calls, self.count = layer, calls, 0
+
+    def forward(self, state):
+        self.count += torch.is_grad_enabled()
+        made = self.layer(state)
+        if torch.is_grad_enabled() and self.count in self.calls:
+            made = {name: torch.cat([t[:1] * torch.nan, t[1:]]) for name, t in made.items()}
+        return made
+
+
+@pytest.mark.parametrize("calls", [range(1, 2), range(3, 4), range(1, 10**6)])
+def test_a_solution_that_diverges_does_not_spoil_the_mean(G, calls):
+    _, A, y = problem(G)
+    breaking = G.with_layers([*G.layers[:-1], Breaks(G.layers[-1], calls)])
+    result = ilo.recover(breaking, A, y, rounds=FEW)
+    for name in ("images", "sharp", "samples", "spread", "objective"):
+        assert torch.isfinite(getattr(result, name)).all(), name
+    assert result.tries["held_out_mse"].notna().all()
+    assert (A(result.images) - y).square().mean().sqrt() < 0.15
+    assert result.status[0] in ("converged", "improving"), "the other two solutions did not diverge"
+
+
+def test_the_status_is_of_all_solutions():
+    together = automatic._together
+    assert together(["diverged", "diverged"]) == "diverged"
+    assert together(["diverged", "improving", "converged"]) == "improving"
+    assert together(["improving", "converged", "converged"]) == "converged"
+
+
+def test_the_mean_image_is_not_certain(G, monkeypatch):
+    """Solutions that are one and the same image, with no deviation, would have no spread at all."""
+    x, A, y = problem(G)
+
+    def the_mean_without_deviation(errors, *rest, **named):
+        return torch.full((3,), len(errors) - len(automatic.SCALES))
+
+    monkeypatch.setattr(automatic, "_choose", the_mean_without_deviation)
+    result = ilo.recover(G, A, y, rounds=FEW)
+    mean = result.images[0]
+    torch.testing.assert_close(result.images, mean.expand_as(result.images))
+    low, high = result.interval()
+    assert ((low <= x) & (x <= high)).float().mean() > 0.7
+
+
+def test_a_short_generator_has_a_sharp_image_too():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 64), nn.Tanh(), nn.Unflatten(1, SHAPE))
+    for cuts in ((), (2,)):
+        made = Generator.from_sequential(model, cuts=cuts, latent_shape=(6,))
+        _, A, y = problem(made)
+        result = ilo.recover(made, A, y, rounds=FEW)
+        assert (result.sharp - result.images).abs().max() > 1e-3, "it is not the mean"
+        assert (A(result.sharp) - y).square().mean().sqrt() < 0.2
+
+
+def test_a_problem_does_not_depend_on_the_seeds_of_the_others(G):
+    _, A, y = problem(G)
+    few = Auto(budget=30, samples=2, draws=2, noise=0.02)
+    together = ilo.recover(G, A, y, rounds=few, rng=[3, 4, 5])
+    alone = ilo.recover(G, A, y[1:2], rounds=few, rng=4)
+    for name in ("images", "sharp", "spread"):
+        torch.testing.assert_close(getattr(together, name)[1:2], getattr(alone, name), rtol=0, atol=2e-3)
+    held = [r.tries["held_out_mse"].to_numpy()[r.tries["problem"] == p] for r, p in ((together, 1), (alone, 0))]
+    assert held[0] == pytest.approx(held[1], abs=1e-4)
+
+
+def test_one_measurement_may_go_with_several_seeds(G):
+    _, A, y = problem(G, 1)
+    few = Auto(budget=30, samples=2, draws=2, noise=0.02)
+    several = ilo.recover(G, A, y, rounds=few, rng=[3, 4, 5])
+    assert several.images.shape == (3, *SHAPE)
+    assert several.parameters["seeds"] == [3, 4, 5]
+    torch.testing.assert_close(several.images[2:], ilo.recover(G, A, y, rounds=few, rng=5).images, rtol=0, atol=2e-3)
+
+
+def test_the_record_is_of_the_operator_that_was_given_and_holds_no_addresses(G):
+    _, A, y = problem(G)
+    stopped = ilo.recover(G, A, y, rounds=FEW, callback=lambda step: step.round == 2)
+    for result in (ilo.recover(G, A, y, rounds=FEW), stopped):
+        assert result.parameters["operator"] == repr(A)
+        assert "0x" not in str(result.parameters)
+        assert result.parameters["rounds"][0] == repr(FEW)
+        assert result.parameters["rounds"][1].startswith("Round(layer=0")
+
+
+class Learnt(operators.LinearOperator):
+    """An operator with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__(SHAPE, SHAPE)
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def _forward(self, x):
+        return self.gain * x
+
+
+def test_an_operators_parameters_do_not_reach_the_result_and_no_grad_is_no_hindrance(G):
+    A = Learnt()
+    with torch.no_grad():
+        y = A(G(G.sample(2, 1)))
+        result = ilo.recover(G, A, y, rounds=FEW)
+        ilo.recover(G, A, y, rounds=[ilo.Round(0, 2)])
+    again = ilo.recover(G, A, y, rounds=FEW)
+    for name in ("images", "sharp", "samples", "spread", "objective"):
+        assert not getattr(again, name).requires_grad, name
+        assert torch.equal(getattr(result, name), getattr(again, name)), name
+
+
+def test_a_bar_counts_every_step(G, monkeypatch):
+    _, A, y = problem(G)
+    bars = []
+    make = automatic.progress_bar
+    monkeypatch.setattr(automatic, "progress_bar", lambda *args: bars.append(make(*args)) or bars[-1])
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    result = ilo.recover(G, A, y, rounds=FEW)
+    assert [bar.n for bar in bars] == [bar.total for bar in bars]
+    assert 3 * bars[0].total + bars[1].total == result.parameters["evaluations"]
