@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -63,12 +64,8 @@ def add_command(commands) -> None:
         "mean of several solutions, sharp.png is one solution, and spread.png shows where they differ; fixed: "
         "ilo.default_rounds; csgm: the latent alone (default: auto)",
     )
-    solver.add_argument(
-        "--budget", type=int, default=Auto.budget, help="auto: gradient evaluations (default: %(default)s)"
-    )
-    solver.add_argument(
-        "--samples", type=int, default=Auto.samples, help="auto: solutions side by side (default: %(default)s)"
-    )
+    solver.add_argument("--budget", type=int, help=f"auto: gradient evaluations, at most (default: {Auto.budget})")
+    solver.add_argument("--samples", type=int, help=f"auto: solutions side by side (default: {Auto.samples})")
     solver.add_argument(
         "--noise-known",
         type=float,
@@ -76,7 +73,7 @@ def add_command(commands) -> None:
         help="auto: the noise of the measurements (default: that of --noise where the program adds it, else estimated)",
     )
     solver.add_argument("--generator", default="dcgan-digiface64", help="name or file (default: %(default)s)")
-    solver.add_argument("--restarts", type=int, default=3, help="fixed, csgm: starting latents tried (default: 3)")
+    solver.add_argument("--restarts", type=int, help="fixed, csgm: starting latents tried (default: 3)")
     solver.add_argument("--seed", type=int, default=0, help="(default: 0)")
     solver.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     solver.add_argument("--half", action="store_true", help="compute in bfloat16: less memory, images differ by 1 %%")
@@ -106,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
     from ilo.files import written_atomically
     from ilo.images import write_image
 
+    _settle(options)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     G = ilo.generators.load(options.generator, device=device)
     if options.checkpointing or options.half:
@@ -123,11 +121,17 @@ def run(options: argparse.Namespace) -> int:
     else:
         rounds = ilo.csgm_rounds(G) if options.rounds == "csgm" else ilo.default_rounds(G)
         copies = options.restarts
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     if report := ilo.generators.memory_report(G, copies):
         print(f"memory: {report} (flags: --half, --checkpointing, --samples or --restarts)", flush=True)
     restarts = 1 if auto else options.restarts
-    result = ilo.recover(G, A, y, rounds=rounds, rng=options.seed, restarts=restarts, progress=not options.quiet)
+    try:
+        result = ilo.recover(G, A, y, rounds=rounds, rng=options.seed, restarts=restarts, progress=not options.quiet)
+    except ValueError:
+        if made:
+            out.rmdir()  # a mistake leaves nothing behind
+        raise
     images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
 
     write_image(out / "recovered.png", images[0])
@@ -161,6 +165,21 @@ def run(options: argparse.Namespace) -> int:
         temporary.write_text(json.dumps(report, indent=1, default=str) + "\n")
     print(f"status: {result.status[0]}; wrote to {out}: {', '.join(written)}")
     return 0
+
+
+def _settle(options: argparse.Namespace) -> None:
+    """Fill in the solver's defaults; ValueError for a flag that the chosen rounds would not look at."""
+    of_auto = {"budget": Auto.budget, "samples": Auto.samples, "noise_known": None}
+    if options.rounds == "auto":
+        if options.restarts is not None:
+            print("ilo: --restarts is of --rounds fixed and csgm, and not used; auto has --samples", file=sys.stderr)
+    elif given := [f"--{name.replace('_', '-')}" for name in of_auto if getattr(options, name) is not None]:
+        raise ValueError(f"{' and '.join(given)} cannot go with --rounds {options.rounds}, only with auto")
+    if options.noise_known is not None and not 0 <= options.noise_known < math.inf:
+        raise ValueError(f"--noise-known is a standard deviation of at least 0, got {options.noise_known}")
+    for name, default in {**of_auto, "restarts": 3}.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
 
 
 def _measurements(options: argparse.Namespace, shape: tuple[int, int, int]):

@@ -106,6 +106,12 @@ def test_csgm_is_the_first_round_alone(quick, photo, tmp_path):
     assert ilo.load_result(tmp_path / "o" / "result.safetensors").layer == 0
 
 
+def test_restarts_are_not_of_auto_and_it_says_so(photo, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["recover", str(photo), "--task", "denoise", "--restarts", "2", *FEW, "--out", str(out)]) == 0
+    assert "--restarts is of --rounds fixed and csgm" in capsys.readouterr().err
+
+
 def test_a_photo_with_a_mask_has_no_truth(quick, photo, tmp_path, capsys):
     mask = np.full((64, 64), 255, np.uint8)
     mask[20:40, 10:50] = 0
@@ -240,6 +246,11 @@ MISTAKES = {
     "noise": (["recover", "{photo}", "--noise", "-1"], "noise_std"),
     "mask for another task": (["recover", "{photo}", "--task", "denoise", "--mask", "{photo}"], "--mask goes with"),
     "measured pixels": (["recover", "{photo}", "--measured"], "--mask"),
+    "noise known": (["recover", "{photo}", "--noise-known", "-1"], "--noise-known is a standard deviation"),
+    "budget of none": (["recover", "{photo}", "--budget", "0"], "budget must be"),
+    "budget too small": (["recover", "{photo}", "--budget", "5"], "16"),
+    "budget of csgm": (["recover", "{photo}", "--rounds", "csgm", "--budget", "5"], "--budget cannot go with"),
+    "samples of fixed": (["recover", "{photo}", "--rounds", "fixed", "--samples", "5"], "only with auto"),
     "measured size": (["recover", "{photo}", "--task", "superres", "--measured"], "16×16"),
     "generator": (["recover", "{photo}", "--generator", "stylegan9"], "stylegan9"),
     "device": (["recover", "{photo}", "--device", "cuda:99"], "device"),
