@@ -134,13 +134,23 @@ class Conditioner:
         return self._prior.covariance(self._A.adjoint(weights.view_as(rest)))
 
     def _factor(self, ratio: float) -> Tensor:
-        """Cholesky factor of ratio · A K Aᵀ + I."""
+        """Cholesky factor of ratio · A K Aᵀ + I.
+
+        Measurements that repeat one another, in large units, leave that singular to rounding: then more is added to the
+        diagonal, a little of its largest entry, as if they had more noise.
+        """
         if ratio not in self._factors:
             if self._gram is None:
                 self._gram = self._build()
             matrix = ratio * self._gram
             matrix.diagonal().add_(1)
-            self._factors[ratio] = torch.linalg.cholesky(matrix)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+            more = 1e-6 * matrix.diagonal().max()
+            while failed and torch.isfinite(more):
+                matrix.diagonal().add_(more)
+                factor, failed = torch.linalg.cholesky_ex(matrix)
+                more = 10 * more
+            self._factors[ratio] = factor
         return self._factors[ratio]
 
     def _build(self, batch: int = 256) -> Tensor:

@@ -106,3 +106,18 @@ def test_a_wrong_length_is_refused():
     for length in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="length is a distance in pixels"):
             smooth_prior(images(), length)
+
+
+@pytest.mark.parametrize("units", [1.0, 127.5])
+def test_measurements_that_repeat_one_another_are_fitted(units):
+    class Twice(operators.LinearOperator):
+        def __init__(self):
+            super().__init__(SHAPE, (36,))
+
+        def _forward(self, x):
+            return units * x.flatten(1)[:, :18].repeat(1, 2)
+
+    x = images(2).float()
+    A = Twice()
+    found = Conditioner(A, smooth_prior(images().float()))(A(x), torch.zeros_like(x), torch.tensor([1e4, 1e6]))
+    assert (A(found) - A(x)).abs().max() < 0.02 * units
