@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ilo.generators.base import Generator, State
 from ilo.operators import LinearOperator
+from ilo.operators.streams import stream
 from ilo.priors import PriorRound, feature_prior
 from ilo.progress import progress_bar
 from ilo.rng import normal
@@ -449,8 +450,11 @@ def _draws(condition, prior, A, y, found, ratio, certain, noise, count, seeds) -
     """
     S, B = found.shape[:2]
     scale = torch.where(certain, 1.0, ratio * noise.clamp(min=1e-3).square()).sqrt().view(-1, 1, 1, 1)
-    fields = torch.stack([prior.smooth.sample(count, seed) for seed in seeds], 1)  # (count, seeds, C, H, W)
-    errors = torch.stack([normal(seed, count, y.shape[1:], dtype=y.dtype, device=y.device) for seed in seeds], 1)
+    # streams of their own: deviation and error must not repeat each other, nor the latents that the search began from
+    streams = [[stream(seed, purpose).initial_seed() for seed in seeds] for purpose in ("deviation", "error")]
+    fields = torch.stack([prior.smooth.sample(count, seed) for seed in streams[0]], 1)  # (count, seeds, C, H, W)
+    errors = [normal(seed, count, y.shape[1:], dtype=y.dtype, device=y.device) for seed in streams[1]]
+    errors = torch.stack(errors, 1)
     draws = []
     for i in range(count):
         start = found[i % S] + scale * fields[i]

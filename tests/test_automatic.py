@@ -9,6 +9,7 @@ from ilo import automatic, operators
 from ilo.automatic import Auto, Plan, _choose, _stretch
 from ilo.generators import Generator
 from ilo.metrics import psnr
+from ilo.smooth import Conditioner, smooth_prior
 
 SHAPE = (1, 8, 8)
 FEW = Auto(budget=120, samples=3, draws=4, noise=0.02)
@@ -375,3 +376,21 @@ def test_a_bar_counts_every_step(G, monkeypatch):
     result = ilo.recover(G, A, y, rounds=FEW)
     assert [bar.n for bar in bars] == [bar.total for bar in bars]
     assert 3 * bars[0].total + bars[1].total == result.parameters["evaluations"]
+
+
+def test_samples_have_the_posterior_of_dense_algebra():
+    """Without a generator, d ~ N(0, K): each pixel's variance given the measurements."""
+    shape, s = (1, 8, 8), 0.05
+    smooth = smooth_prior(0.05 * torch.randn(200, *shape, generator=torch.Generator().manual_seed(0)).double())
+    K = smooth.covariance(torch.eye(64, dtype=torch.float64).view(64, *shape)).flatten(1)
+    prior = automatic._ImagePrior(torch.zeros(1, *shape).double(), smooth, 4)
+    for A in (operators.Identity(shape), operators.RandomInpainting(shape, keep=0.2)):
+        A = A.double()
+        M = operators.matrix(A).double()
+        gain = K @ M.T @ torch.linalg.inv(M @ K @ M.T + s**2 * torch.eye(len(M), dtype=torch.float64))
+        found, y = torch.zeros(1, 1, *shape).double(), torch.zeros(1, *A.shape_out).double()
+        ratio, noise = torch.tensor([1 / s**2]).double(), torch.tensor([s]).double()
+        certain = torch.tensor([False])
+        draws = automatic._draws(Conditioner(A, smooth), prior, A, y, found, ratio, certain, noise, 2000, [0])
+        expected = (K - gain @ M @ K).diagonal().sqrt()
+        torch.testing.assert_close(draws.flatten(1).std(0), expected, rtol=0.07, atol=0)
