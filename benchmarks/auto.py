@@ -2,8 +2,8 @@
 
     python -m benchmarks auto
 
-The plan of `ilo.automatic` and its default were chosen on the first 32 of the 64 images; the last 32 judge it, under the
-measurements that `python -m benchmarks celeba` takes. Needs celebAtest.zip (data/README.md says where from).
+The plan of `ilo.automatic` and its default were chosen on the first 32 of the 64 images; the last 32 judge it, under
+the measurements that `python -m benchmarks celeba` takes. Needs celebAtest.zip (data/README.md says where from).
 
 Writes data/reference/auto.csv, one row an image and method: "ILO auto"; "ILO auto, sharp"; "oracle", the setting of
 those tried that is nearest to the truth, image by image; "release", the authors' rounds without radii, their steps
