@@ -16,9 +16,15 @@ from torch import Tensor
 from ilo.files import written_atomically
 
 # One colour, marker and place a method in every figure; Okabe and Ito's palette, told apart by colour-blind readers.
+# "ILO" is `ilo.default_rounds`; "oracle" chooses by the truth among what "ILO auto" tried; "release" is
+# `ilo.release_rounds`.
 METHODS = {
+    "ILO auto": ("#000000", "*"),
+    "ILO auto, sharp": ("#332288", "p"),
+    "oracle": ("#C4C4C4", "<"),
     "ILO": ("#D55E00", "o"),
     "ILO (l1 balls)": ("#882255", "h"),
+    "release": ("#734D00", ">"),
     "CSGM": ("#0072B2", "s"),
     "PULSE": ("#56B4E9", "D"),
     "LASSO (DCT)": ("#009E73", "^"),
@@ -27,11 +33,13 @@ METHODS = {
     "Deep decoder": ("#E69F00", "X"),
     "Bicubic": ("#555555", "d"),
 }
+PALETTE = [colour for name, (colour, _) in METHODS.items() if "auto" not in name and name not in ("oracle", "release")]
+EMPHASISED = ("ILO auto", "ILO")
 
 
 def use_style() -> None:
     """Set the look of every figure: white, light grid, type that is still read at half size."""
-    sns.set_theme(context="notebook", style="whitegrid", palette=[colour for colour, _ in METHODS.values()])
+    sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE)
     plt.rcParams.update(
         {
             "figure.dpi": 110,
@@ -139,10 +147,10 @@ def curves(
                 color=colour,
                 marker=marker,
                 markersize=6,
-                linewidth=2.4 if method == "ILO" else 1.6,
+                linewidth=2.4 if method in EMPHASISED else 1.6,
                 capsize=3,
                 label=method,
-                zorder=3 if method == "ILO" else 2,
+                zorder=3 if method in EMPHASISED else 2,
             )
     if log:
         axis.set_xscale("log")

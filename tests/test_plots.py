@@ -3,9 +3,11 @@
 import json
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from ilo import plots
 
@@ -54,6 +56,21 @@ def test_labels_that_do_not_fit_are_clear_errors(options):
 def test_methods_differ_in_colour_and_marker():
     colours, markers = zip(*plots.METHODS.values(), strict=True)
     assert len(set(colours)) == len(set(markers)) == len(plots.METHODS)
+    assert {"ILO auto", "ILO auto, sharp", "oracle", "release"} <= set(plots.METHODS)
+
+
+def test_methods_of_one_figure_differ_to_a_colour_blind_reader():
+    """Red and green become one channel, in linear light (Viénot, Brettel and Mollon 1999)."""
+    names = [name for name in plots.METHODS if name != "ILO (l1 balls)"]
+    seen = {name: seen_by_a_deuteranope(plots.METHODS[name][0]) for name in names}
+    nearest = min((np.linalg.norm(seen[a] - seen[b]), a, b) for a in names for b in names if a < b)
+    assert nearest[0] > 0.09, nearest
+
+
+def seen_by_a_deuteranope(colour):
+    linear = np.array(to_rgb(colour)) ** 2.2
+    reduced = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]) @ linear
+    return reduced.clip(0, 1) ** (1 / 2.2)
 
 
 def test_saved_figure_comes_with_rows_and_provenance_and_repeats(tmp_path):
