@@ -146,7 +146,7 @@ def curves(
                 part["sem"].fillna(0),  # of one value there is none
                 color=colour,
                 marker=marker,
-                markersize=6,
+                markersize=10 if marker == "*" else 6,
                 linewidth=2.4 if method in EMPHASISED else 1.6,
                 capsize=3,
                 label=method,
