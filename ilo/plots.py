@@ -111,6 +111,32 @@ def comparison_grid(
     return figure
 
 
+def maps(columns: Mapping[str, Tensor], *, label: str, scale: float = 2.4) -> Figure:
+    """Draw maps of values side by side, in one scale of colours: from 0 to the 99 % quantile of all of them.
+
+    Args:
+        columns: title -> values (H, W), finite and at least 0.
+        label: of the colour bar: what the values are, with their unit.
+        scale: side of a map, in inches.
+    """
+    for title, values in columns.items():
+        if values.ndim != 2 or not bool((values >= 0).all() and values.isfinite().all()):
+            raise ValueError(f"a map holds finite values of at least 0, (H, W); {title!r} is {tuple(values.shape)}")
+    values = {title: v.detach().float().cpu().numpy() for title, v in columns.items()}
+    top = max(np.quantile(np.concatenate([v.ravel() for v in values.values()]), 0.99), np.finfo(np.float32).tiny)
+    figure, axes = plt.subplots(
+        1, len(values), figsize=(scale * len(values) + 0.9, scale + 0.3), squeeze=False, layout="constrained"
+    )
+    for axis, (title, v) in zip(axes[0], values.items(), strict=True):
+        shown = axis.imshow(v, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=12)
+        axis.grid(False)
+        axis.set_frame_on(False)
+    figure.colorbar(shown, ax=axes[0], label=label, extend="max", shrink=0.9)
+    return figure
+
+
 def curves(
     rows: pd.DataFrame,
     metric: str,

@@ -53,6 +53,21 @@ def test_labels_that_do_not_fit_are_clear_errors(options):
         plots.comparison_grid(options.pop("columns"), **options)
 
 
+def test_maps_share_one_scale_of_colours():
+    figure = plots.maps({"Error": torch.eye(8), "Spread": torch.full((8, 8), 0.5)}, label="standard deviation")
+    *drawn, bar = figure.axes
+    assert [axis.get_title() for axis in drawn] == ["Error", "Spread"]
+    assert {axis.images[0].get_clim() for axis in drawn} == {(0.0, 1.0)}
+    assert bar.get_ylabel() == "standard deviation"
+    torch.testing.assert_close(torch.as_tensor(drawn[0].images[0].get_array()), torch.eye(8))
+
+
+@pytest.mark.parametrize("values", [torch.zeros(1, 4, 4), -torch.ones(4, 4), torch.full((4, 4), torch.nan)])
+def test_what_is_no_map_is_a_clear_error(values):
+    with pytest.raises(ValueError, match=r"a map holds finite values .*'Spread'"):
+        plots.maps({"Spread": values}, label="")
+
+
 def test_methods_differ_in_colour_and_marker():
     colours, markers = zip(*plots.METHODS.values(), strict=True)
     assert len(set(colours)) == len(set(markers)) == len(plots.METHODS)
