@@ -28,6 +28,12 @@ Measurements that are given, with no truth to compare with:
   ilo recover small.png --task superres --measured       the file is the low-resolution image
   ilo recover noisy.png --task denoise --measured        likewise grey or blurred photos
 
+Written to the folder (PHOTO-recovered, or --out): recovered.png; comparison.png, all images side by side;
+result.safetensors, which ilo.load_result reads; report.json, options, settings and scores. And unless --rounds says
+otherwise: sharp.png, which looks more like a photo and is further from the truth; spread.png, the error to expect of
+each pixel, from black (none) to white (a quarter of the range from black to white, or more); tries.csv, the settings
+that were tried, with the error of each on the measurements held out.
+
 The default generator makes 64×64 faces: the photo is cropped to its central square (or --crop) and resized to
 64×64, and the face should fill it as in a passport photo. Another generator, such as a StyleGAN2 checkpoint, brings its
 own size: --generator network.pkl (NVIDIA's .pkl, rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
@@ -142,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
     if auto:
         columns["ILO, sharp"] = result.sharp.cpu().clamp(-1, 1)
         write_image(out / "sharp.png", columns["ILO, sharp"][0])
-        # the spread as grey levels: white is a standard deviation of half the range of values, and more
+        # the spread as grey levels: white is a standard deviation of 0.5, a quarter of the range of values, and more
         spread = result.spread.cpu().square().mean(1, keepdim=True).sqrt().expand_as(images)
         columns["Spread"] = (4 * spread - 1).clamp(-1, 1)
         write_image(out / "spread.png", columns["Spread"][0])

@@ -75,7 +75,7 @@ def recover(
             draws, so problem i starts alike alone and in any batch. A sequence of seeds, one a problem, starts each
             problem from draws of its own.
         restarts: number of starting latents tried in the first round, as one batch; each problem goes on with the
-            one whose objective is least.
+            one whose objective is least. It, `objective` and `start` go with rounds that are given, not with "auto".
         objective: (images, state) -> (B,), minimised; default `SquaredError(A, y)`. Called with all problems at once.
         start: begin from this state, (B, ...) or (1, ...), instead of drawing: the input of the layer that the first
             round starts from (its `start_layer`).
@@ -85,7 +85,8 @@ def recover(
     Returns:
         `Result`: for each problem the best iterate over all rounds, by the objective — never by the true image. (A
         round with a penalty takes the iterate with the least sum of both, which may raise the objective alone.)
-        A hard problem gets its best image and a status that says so, not an exception.
+        A hard problem gets its best image and a status that says so, not an exception. Of "auto": a mean of solutions,
+        with one that is sharper, the spread and what was tried, and no `rounds`.
 
     Two problems of a batch never mix, but a batch is computed in another order of rounding than one image, and
     optimisation amplifies that: images alone and in a batch agree to about 1e-4 after ten steps, and may drift
@@ -93,7 +94,7 @@ def recover(
 
     Raises:
         ValueError: shapes that do not fit, measurements that are not finite or not floating point, a layer that does
-            not exist, layers that go back, restarts < 1.
+            not exist, layers that go back, restarts < 1; "auto" with an objective, a start or restarts.
     """
     if isinstance(rounds, (str, Auto)):
         if rounds not in ("auto",) and not isinstance(rounds, Auto):

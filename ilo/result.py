@@ -37,7 +37,7 @@ class RoundResult:
 
 @dataclass(frozen=True)
 class Result:
-    """The best iterate of each problem over all rounds.
+    """What was found for each problem: of rounds that were given, the best iterate over all of them.
 
     images: (B, C, H, W) in [−1, 1].
     state: the input of layer `layer` that renders them: ``G(result.state, result.layer)``.
@@ -77,8 +77,11 @@ class Result:
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (low, high), (B, C, H, W) each in [−1, 1]: between them a pixel's truth lies with probability `level`.
 
-        images ± z·spread, z the normal quantile of `level`. How often it does so is measured in
-        notebooks/experiments/12_auto.ipynb. ValueError without a spread, or for a level outside (0, 1).
+        images ± z·spread, z the normal quantile of `level`. How often the truth lies there is measured in
+        notebooks/experiments/12_auto.ipynb; less often where all solutions make the same mistake, above all in a large
+        region without measurements, as what is held out lies outside it.
+
+        ValueError without a spread, or for a level outside (0, 1).
         """
         if self.spread is None:
             raise ValueError('only recover(..., rounds="auto") estimates a spread')
@@ -94,7 +97,7 @@ class Result:
             return G({name: t.to(G.device, G.dtype) for name, t in self.state.items()}, self.layer)
 
     def save(self, path: str | Path) -> Path:
-        """Write state, images, history and parameters to one safetensors file, atomically."""
+        """Write all but `rounds` and `tries` to one safetensors file, atomically."""
         path = Path(path)
         tensors = {f"state.{name}": t.detach().cpu().contiguous() for name, t in self.state.items()}
         tensors["images"] = self.images.detach().cpu().contiguous()

@@ -21,7 +21,9 @@ def csgm_rounds(G: Generator) -> list[Round]:
 
 
 def default_rounds(G: Generator) -> list[Round | PriorRound]:
-    """CSGM, then the inputs of deeper layers: what the command line and the notebooks run.
+    """CSGM, then the inputs of deeper layers: the fixed schedule, which the experiments run.
+
+    `ilo.recover` takes "auto" where no rounds are given; on the command line this is ``--rounds fixed``.
 
     Where the state is one tensor, layer 1 is searched in coordinates whitened by its prior, from the prior's mean, then
     layer 2 in an l1 ball. A StyleGAN2 is searched at the inputs of its blocks of 8, 16 and 32 pixels, features and
