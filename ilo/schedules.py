@@ -21,7 +21,7 @@ def csgm_rounds(G: Generator) -> list[Round]:
 
 
 def default_rounds(G: Generator) -> list[Round | PriorRound]:
-    """CSGM, then the inputs of deeper layers: the fixed schedule, which the experiments run.
+    """CSGM, then the inputs of deeper layers: the fixed schedule, which most experiments run.
 
     `ilo.recover` takes "auto" where no rounds are given; on the command line this is ``--rounds fixed``.
 
