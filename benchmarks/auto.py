@@ -19,11 +19,13 @@ import pandas as pd
 import torch
 
 import ilo
+from benchmarks.celeba import at
 from ilo import automatic, metrics, operators, study
 from ilo.assets import csgm_test_images
 from ilo.cells import image_seed
 from ilo.files import written_atomically
 from ilo.provenance import REPOSITORY, revision
+from ilo.result import bounds
 from ilo.starts import draw_states
 
 REFERENCE = REPOSITORY / "data" / "reference"
@@ -87,8 +89,7 @@ def automatically(G, A, y, truth, problem, names):
     settings = ilo.Auto(noise=problem.noise)
     start = draw_states(G, [0], settings.samples, len(y))
     found = automatic.search(ilo.recover, G, A, y, start, settings, [0], None, False)
-    z = 1.6449
-    low, high = (found.images - z * found.spread).clamp(-1, 1), (found.images + z * found.spread).clamp(-1, 1)
+    low, high = bounds(found.images, found.spread, 0.9)
     covered = ((low <= truth) & (truth <= high)).flatten(1).float().mean(1)
     spent = found.words["evaluations"]
     auto = frame(names, "ILO auto", found.images, truth, spent).assign(covered=covered.tolist())
@@ -122,10 +123,6 @@ def frame(names, method, images, truth, evaluations) -> pd.DataFrame:
 def done(problem, method, path=ROWS) -> bool:
     rows = read(path)
     return bool(len(rows)) and bool((at(rows, problem) & (rows["method"] == method)).any())
-
-
-def at(rows: pd.DataFrame, problem) -> pd.Series:
-    return (rows["task"] == problem.task) & (rows["level"] == problem.level)
 
 
 def read(path) -> pd.DataFrame:

@@ -229,8 +229,8 @@ def search(
     # the spread is stretched by how far off what was held out really is
     draws = _draws(condition, prior, A_kept, y_kept, found, ratio, certain, noise, settings.draws, seeds)
     predicted = torch.stack([A_held(x) for x in draws]).flatten(2).var(0) + noise.square()[:, None]  # (B, held)
-    center = A_held(condition(y_kept, found.mean(0), ratio).clamp(-1, 1)).flatten(1)
-    stretch = _stretch((center - y_held).abs() / predicted.clamp(min=1e-12).sqrt())
+    missed = errors[chosen, torch.arange(B, device=y.device)].sqrt()  # (B, held)
+    stretch = _stretch(missed / predicted.clamp(min=1e-12).sqrt())
     if passes == 2 and not walk.stopped:
         again = [*walk(A, y), _mean_image(prior, S, B)]
         if not walk.stopped:  # else what was found before stands

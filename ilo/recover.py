@@ -97,7 +97,7 @@ def recover(
             not exist, layers that go back, restarts < 1; "auto" with an objective, a start or restarts.
     """
     if isinstance(rounds, (str, Auto)):
-        if rounds not in ("auto",) and not isinstance(rounds, Auto):
+        if isinstance(rounds, str) and rounds != "auto":
             raise ValueError(f'rounds is "auto", an ilo.Auto or a sequence of rounds, got {rounds!r}')
         given = {"objective": objective is not None, "start": start is not None, "restarts": restarts != 1}
         if A is None or any(given.values()):

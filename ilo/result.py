@@ -17,6 +17,7 @@ from ilo.files import written_atomically
 from ilo.generators.base import Generator, State
 
 FORMAT = "ilo-result-1"
+OF_AUTO = ("sharp", "samples", "spread")  # tensors of rounds="auto" only
 HISTORY = ("round", "layer", "step", "restart", "problem", "objective", "lr", "seconds")
 
 
@@ -87,8 +88,7 @@ class Result:
             raise ValueError('only recover(..., rounds="auto") estimates a spread')
         if not 0 < level < 1:
             raise ValueError(f"level is a probability between 0 and 1, got {level}")
-        z = math.sqrt(2) * torch.erfinv(torch.tensor(level, dtype=torch.float64)).item()
-        return (self.images - z * self.spread).clamp(-1, 1), (self.images + z * self.spread).clamp(-1, 1)
+        return bounds(self.images, self.spread, level)
 
     @torch.no_grad()
     def render(self, G: Generator) -> Tensor:
@@ -102,9 +102,9 @@ class Result:
         tensors = {f"state.{name}": t.detach().cpu().contiguous() for name, t in self.state.items()}
         tensors["images"] = self.images.detach().cpu().contiguous()
         tensors["objective"] = self.objective.detach().cpu()
-        for name in ("sharp", "samples", "spread"):
-            if getattr(self, name) is not None:
-                tensors[name] = getattr(self, name).detach().cpu().contiguous()
+        for name in OF_AUTO:
+            if (tensor := getattr(self, name)) is not None:
+                tensors[name] = tensor.detach().cpu().contiguous()
         tensors |= {f"history.{c}": torch.from_numpy(self.history[c].to_numpy(copy=True)) for c in self.history}
         metadata = {
             "format": FORMAT,
@@ -115,6 +115,12 @@ class Result:
         with written_atomically(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
         return path
+
+
+def bounds(images: Tensor, spread: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """images ± z·spread, cut to [−1, 1], z the normal quantile of `level` in (0, 1); all of one shape."""
+    z = math.sqrt(2) * torch.erfinv(torch.tensor(level, dtype=torch.float64)).item()
+    return (images - z * spread).clamp(-1, 1), (images + z * spread).clamp(-1, 1)
 
 
 def load_result(path: str | Path) -> Result:
@@ -139,9 +145,7 @@ def load_result(path: str | Path) -> Result:
         history=pd.DataFrame({c: tensors[f"history.{c}"].numpy() for c in HISTORY}),
         status=json.loads(metadata["status"]),
         parameters=json.loads(metadata["parameters"]),
-        sharp=tensors.get("sharp"),
-        samples=tensors.get("samples"),
-        spread=tensors.get("spread"),
+        **{name: tensors.get(name) for name in OF_AUTO},
     )
 
 
