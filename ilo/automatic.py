@@ -225,16 +225,16 @@ def search(
     # solutions that are all the mean image, without a deviation, would be certain of it: theirs is the prior's spread
     certain = (which == len(candidates) - 1) & (ratio == 0)
     tries = _table(candidates, ratios, errors, chosen)
-    found = _gather(candidates, which)
+    choice = _Choice(_gather(candidates, which), ratio, noise, certain)
     # the spread is stretched by how far off what was held out really is
-    draws = _draws(condition, prior, A_kept, y_kept, found, ratio, certain, noise, settings.draws, seeds)
+    draws = _draws(condition, prior, y_kept, choice, settings.draws, seeds)
     predicted = torch.stack([A_held(x) for x in draws]).flatten(2).var(0) + noise.square()[:, None]  # (B, held)
     missed = errors[chosen, torch.arange(B, device=y.device)].sqrt()  # (B, held)
     stretch = _stretch(missed / predicted.clamp(min=1e-12).sqrt())
     if passes == 2 and not walk.stopped:
         again = [*walk(A, y), _mean_image(prior, S, B)]
         if not walk.stopped:  # else what was found before stands
-            candidates, found = again, _gather(again, which)
+            candidates, choice = again, replace(choice, solutions=_gather(again, which))
     condition = Conditioner(A, prior.smooth)
 
     def renders() -> Iterator[Tensor]:
@@ -242,7 +242,21 @@ def search(
             for value in ratios:
                 yield condition(y, candidate.images.mean(0), torch.full((B,), value).to(y)).clamp(-1, 1)
 
-    return _finish(walk, condition, prior, A, y, found, ratio, certain, noise, stretch, tries, settings, seeds, renders)
+    return _finish(walk, condition, prior, A, y, choice, stretch, tries, settings, seeds, renders)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What was chosen, problem by problem.
+
+    solutions: (S, B, C, H, W). ratio: (B,), scale of the deviation over the noise's variance. noise: (B,), standard
+    deviation. certain: (B,), where the deviation is drawn from the generator's variance, whatever the measurements.
+    """
+
+    solutions: Tensor
+    ratio: Tensor
+    noise: Tensor
+    certain: Tensor
 
 
 class _Walk:
@@ -443,13 +457,11 @@ def _gather(candidates: list[Candidate], which: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _draws(condition, prior, A, y, found, ratio, certain, noise, count, seeds) -> Tensor:
-    """(count, B, C, H, W): each a solution plus a smooth deviation drawn given the measurements, by Matheron's rule.
-
-    certain: (B,), where the deviation is drawn from the generator's variance instead, whatever the measurements.
-    """
-    S, B = found.shape[:2]
-    scale = torch.where(certain, 1.0, ratio * noise.clamp(min=1e-3).square()).sqrt().view(-1, 1, 1, 1)
+def _draws(condition, prior, y, choice: _Choice, count: int, seeds) -> Tensor:
+    """(count, B, C, H, W): each a solution plus a smooth deviation drawn given the measurements, by Matheron's rule."""
+    S, B = choice.solutions.shape[:2]
+    variance = torch.where(choice.certain, 1.0, choice.ratio * choice.noise.clamp(min=1e-3).square())
+    scale = variance.sqrt().view(-1, 1, 1, 1)
     # streams of their own: deviation and error must not repeat each other, nor the latents that the search began from
     streams = [[stream(seed, purpose).initial_seed() for seed in seeds] for purpose in ("deviation", "error")]
     fields = torch.stack([prior.smooth.sample(count, seed) for seed in streams[0]], 1)  # (count, seeds, C, H, W)
@@ -457,9 +469,9 @@ def _draws(condition, prior, A, y, found, ratio, certain, noise, count, seeds) -
     errors = torch.stack(errors, 1)
     draws = []
     for i in range(count):
-        start = found[i % S] + scale * fields[i]
-        perturbed = y + noise.view(-1, *[1] * (y.ndim - 1)) * errors[i]
-        draws.append(condition(perturbed, start.expand(B, *start.shape[1:]), ratio).clamp(-1, 1))
+        start = choice.solutions[i % S] + scale * fields[i]
+        perturbed = y + choice.noise.view(-1, *[1] * (y.ndim - 1)) * errors[i]
+        draws.append(condition(perturbed, start.expand(B, *start.shape[1:]), choice.ratio).clamp(-1, 1))
     return torch.stack(draws)
 
 
@@ -474,14 +486,13 @@ def _stretch(standardised: Tensor, prior: int = 20) -> Tensor:
     return ((n * factor.square() + prior) / (n + prior)).sqrt()
 
 
-def _finish(
-    walk, condition, prior, A, y, found, ratio, certain, noise, stretch, tries, settings, seeds, renders
-) -> Found:
-    images = condition(y, found.mean(0), ratio).clamp(-1, 1)
-    samples = _draws(condition, prior, A, y, found, ratio, certain, noise, settings.draws, seeds)
+def _finish(walk, condition, prior, A, y, choice: _Choice, stretch, tries, settings, seeds, renders) -> Found:
+    images = condition(y, choice.solutions.mean(0), choice.ratio).clamp(-1, 1)
+    samples = _draws(condition, prior, y, choice, settings.draws, seeds)
     spread = samples.std(0) * stretch.view(-1, 1, 1, 1)
-    sharp = condition(y, walk.finish(A, y, otherwise=_nearest(A, y, found)), ratio).clamp(-1, 1)
-    return Found(images, sharp, samples, spread, tries, *_report(walk, settings, noise, stretch), renders)
+    one = walk.finish(A, y, otherwise=_nearest(A, y, choice.solutions))
+    sharp = condition(y, one, choice.ratio).clamp(-1, 1)
+    return Found(images, sharp, samples, spread, tries, *_report(walk, settings, choice.noise, stretch), renders)
 
 
 def _nearest(A, y: Tensor, found: Tensor) -> Tensor:
@@ -501,11 +512,9 @@ def _by_default(walk, A, y, prior, settings, seeds) -> Found:
     one = torch.ones_like(noise)
     if prior is not None:
         ratio = DEFAULT_SCALE / noise.clamp(min=1e-3).square()
+        choice = _Choice(last.images, ratio, noise, certain=torch.zeros_like(noise, dtype=torch.bool))
         condition = Conditioner(A, prior.smooth)
-        found = last.images
-        return _finish(
-            walk, condition, prior, A, y, found, ratio, ratio < 0, noise, one, tries, settings, seeds, lambda: iter(())
-        )
+        return _finish(walk, condition, prior, A, y, choice, one, tries, settings, seeds, lambda: iter(()))
     images = _nearest(A, y, last.images)  # the mean of solutions does not solve a problem that is not linear
     samples = last.images
     return Found(images, images, samples, samples.std(0), tries, *_report(walk, settings, noise, one), lambda: iter(()))

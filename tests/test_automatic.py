@@ -391,6 +391,7 @@ def test_samples_have_the_posterior_of_dense_algebra():
         found, y = torch.zeros(1, 1, *shape).double(), torch.zeros(1, *A.shape_out).double()
         ratio, noise = torch.tensor([1 / s**2]).double(), torch.tensor([s]).double()
         certain = torch.tensor([False])
-        draws = automatic._draws(Conditioner(A, smooth), prior, A, y, found, ratio, certain, noise, 2000, [0])
+        choice = automatic._Choice(found, ratio, noise, certain)
+        draws = automatic._draws(Conditioner(A, smooth), prior, y, choice, 2000, [0])
         expected = (K - gain @ M @ K).diagonal().sqrt()
         torch.testing.assert_close(draws.flatten(1).std(0), expected, rtol=0.07, atol=0)
