@@ -2,7 +2,7 @@
 
     python -m benchmarks auto
 
-The plan of `ilo.automatic` and its default were chosen on the first 32 of the 64 images; the last 32 judge it, under
+The plan of `ilo.auto.search` and its default were chosen on the first 32 of the 64 images; the last 32 judge it, under
 the measurements that `python -m benchmarks celeba` takes. Needs celebAtest.zip (data/README.md says where from).
 
 Writes data/reference/auto.csv, one row an image and method: "ILO auto"; "ILO auto, sharp"; "oracle", the setting of
@@ -20,13 +20,14 @@ import torch
 
 import ilo
 from benchmarks.celeba import at
-from ilo import automatic, metrics, operators, study
+from ilo import metrics, operators, study
 from ilo.assets import csgm_test_images
-from ilo.cells import image_seed
+from ilo.auto import search as automatic
 from ilo.files import written_atomically
 from ilo.provenance import REPOSITORY, revision
-from ilo.result import bounds
-from ilo.starts import draw_states
+from ilo.solver.result import bounds
+from ilo.solver.starts import draw_states
+from ilo.study.cells import image_seed
 
 REFERENCE = REPOSITORY / "data" / "reference"
 ROWS, SETTINGS = REFERENCE / "auto.csv", REFERENCE / "auto_settings.csv"

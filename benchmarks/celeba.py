@@ -17,10 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 import ilo
-from ilo import experiment, methods, plots, study
+from ilo import plots, study
 from ilo.assets import csgm_test_images
 from ilo.files import written_atomically
 from ilo.provenance import REPOSITORY, revision
+from ilo.study import methods
+from ilo.study import subjects as experiment
 
 ROWS = REPOSITORY / "data" / "reference" / "celeba.csv"
 RUNNING = REPOSITORY / "runs" / "celeba"

@@ -9,7 +9,7 @@ and as a depthwise convolution (NVIDIA's reference operator). Both sides of each
 the 4×4 features to images, and back to the gradient of both; random weights, 32-bit floats. They are timed in
 alternation in one run, and the median ratio is reported, which holds on a shared machine where times do not.
 
-The choices that `ilo.generators.modulated` made are timed too, each against the other way.
+The choices that `ilo.generators.stylegan.network` made are timed too, each against the other way.
 
 Measured on two cores of a shared machine, two threads, batch 1 and batch 4: 3.7 and 4.6 times as fast as the filter
 by channel, 2.1 and 2.0 times as with the depthwise one; contiguous memory takes 1.2 and 1.3 times as long as

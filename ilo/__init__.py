@@ -1,9 +1,10 @@
 """ilo: Intermediate Layer Optimization for inverse problems with deep generative models (ICML 2021)."""
 
 from ilo import baselines, generators, operators
-from ilo.automatic import Auto
-from ilo.extended_range import AlternatingRound, JointRound
-from ilo.objectives import (
+from ilo.auto.search import Auto
+from ilo.recovery import recover
+from ilo.solver.extended_range import AlternatingRound, JointRound
+from ilo.solver.objectives import (
     ClassScore,
     DeadZone,
     GeoCross,
@@ -12,13 +13,12 @@ from ilo.objectives import (
     SquaredError,
     SquaredNorm,
 )
-from ilo.optimisers import adam, sample_adam
-from ilo.priors import FeaturePrior, PriorRound, feature_prior
-from ilo.projections import project_l1_ball, project_l2_ball, project_sphere
-from ilo.recover import recover
-from ilo.result import Result, load_result
-from ilo.rounds import Round, constant, keep_norm, ramp
-from ilo.schedules import csgm_rounds, default_rounds, release_rounds
+from ilo.solver.optimisers import adam, sample_adam
+from ilo.solver.projections import project_l1_ball, project_l2_ball, project_sphere
+from ilo.solver.result import Result, load_result
+from ilo.solver.rounds import Round, constant, keep_norm, ramp
+from ilo.solver.schedules import csgm_rounds, default_rounds, release_rounds
+from ilo.solver.whitened import FeaturePrior, PriorRound, feature_prior
 
 __all__ = [
     "AlternatingRound",

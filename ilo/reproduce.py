@@ -23,9 +23,9 @@ from typing import Any
 import papermill
 import yaml
 
-from ilo.cluster import VARIABLE, cores, local_cluster
 from ilo.files import written_atomically
 from ilo.provenance import REPOSITORY, provenance
+from ilo.study.cluster import VARIABLE, cores, local_cluster
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles.yaml"

@@ -5,6 +5,7 @@ a generator of its own, seeded from (seed, position), so sample i draws the same
 size. Draws are made on the CPU in float64 and then cast, so every device and dtype sees the same numbers.
 """
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,15 @@ def generator(seed: int, *key: int) -> torch.Generator:
     """Return the CPU generator that belongs to `seed` and `key`; different keys give independent streams."""
     words = np.random.SeedSequence(entropy=seed, spawn_key=key).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+
+def stream(rng: Rng, purpose: str, *key: int) -> torch.Generator:
+    """Return the CPU generator for `purpose` and `key`; independent of every other purpose with the same seed.
+
+    A user gives the same seed to the generator, the operator and the noise. Were they to draw from one stream, the
+    noise would repeat the latent it is added to.
+    """
+    return generator(seed_of(rng), zlib.crc32(purpose.encode()), *key)
 
 
 def normal(

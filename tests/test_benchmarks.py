@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ilo
-from ilo.cli import main
+from ilo.cli.main import main
 
 
 @pytest.fixture

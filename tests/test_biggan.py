@@ -7,7 +7,7 @@ from golden_files import draw, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilo.generators.biggan import biggan
+from ilo.generators.biggan_layers import biggan
 
 GOLDEN = golden_files.outputs("biggan_64")
 

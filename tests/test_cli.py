@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ilo
-from ilo.cli import main
-from ilo.cli_recover import TASKS
+from ilo.cli.main import main
+from ilo.cli.recover import TASKS
 from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from test_study import back, breaks_on_noise, photos, run, search, tiny_generator, without_times
 
-from ilo import cells, cluster, study
+from ilo import study
+from ilo.study import cells, cluster
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install -e '.[cluster]'")
 
@@ -133,7 +134,7 @@ def test_a_generator_is_unpacked_once_as_it_was():
 
 def test_a_local_cluster_starts_and_stops():
     program = (
-        "from ilo.cluster import local_cluster, devices\nfrom distributed import Client\n"
+        "from ilo.study.cluster import local_cluster, devices\nfrom distributed import Client\n"
         "if __name__ == '__main__':\n"
         "    with local_cluster() as address, Client(address) as client:\n"
         "        print(devices(client), len(client.nthreads()))\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ilo.generators import Generator
-from ilo.generators.digits import load_digits, train_digits
+from ilo.theory.digits import load_digits, train_digits
 
 
 @pytest.fixture(scope="module")

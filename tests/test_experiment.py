@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from ilo import experiment, methods, study
+from ilo import study
 from ilo.images import write_image
+from ilo.study import methods
+from ilo.study import subjects as experiment
 
 
 def test_subjects_are_photos_and_faces_in_range(dcgan, tmp_path):

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 import ilo
-from ilo import fingerprint as module
-from ilo.fingerprint import code, fingerprint
+from ilo.study import fingerprint as module
+from ilo.study.fingerprint import code, fingerprint
 
 
 class Colour(enum.Enum):
@@ -64,7 +64,7 @@ def test_different_things_have_different_fingerprints_and_the_same_thing_one():
 def test_another_process_finds_the_same():
     program = (
         "import sys, torch, ilo\nfrom functools import partial\nfrom ilo import study\n"
-        "from ilo.fingerprint import fingerprint\n"
+        "from ilo.study.fingerprint import fingerprint\n"
         "torch.manual_seed(0)\n"
         "problem = study.gaussian(0.1).operator\n"
         "print(fingerprint((problem, torch.nn.Linear(2, 2), {'a', 'b', 'c'}, ilo.Round(1, 5, 0.1))))"
@@ -156,26 +156,28 @@ def closure(name: str) -> set[str]:
 
 
 def test_code_follows_imports_to_what_matters_and_no_further(monkeypatch):
-    assert {"ilo.rounds", "ilo.operators.sensing", "ilo.projections", "ilo.generators.base"} <= closure("ilo.recover")
-    before = code("ilo.recover")
+    assert {"ilo.solver.rounds", "ilo.operators.sensing", "ilo.solver.projections", "ilo.generators.base"} <= closure(
+        "ilo.recovery"
+    )
+    before = code("ilo.recovery")
 
     def edited(name):
         real = module._source.__wrapped__
         monkeypatch.setattr(module, "_source", lambda n: ("edited", real(n)[1]) if n == name else real(n))
-        found = code("ilo.recover")
+        found = code("ilo.recovery")
         monkeypatch.undo()
         return found
 
-    for name in ("ilo.recover", "ilo.projections", "ilo.operators.sensing", "ilo.rng"):
+    for name in ("ilo.recovery", "ilo.solver.projections", "ilo.operators.sensing", "ilo.rng"):
         assert edited(name) != before, name
     for name in (
         "ilo.provenance",
         "ilo.files",
         "ilo.plots",
-        "ilo.cli",
-        "ilo.cli_recover",
+        "ilo.cli.main",
+        "ilo.cli.recover",
         "ilo.theory.bounds",
-        "ilo.generators.stylegan2",
+        "ilo.generators.stylegan.build",
     ):
         assert edited(name) == before, name
 

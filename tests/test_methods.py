@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import ilo
-from ilo import methods, plots, study
+from ilo import plots, study
+from ilo.study import methods
 
 SHARE = 0.04
 

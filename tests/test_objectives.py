@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import ilo
-from ilo.objectives import WeightedSum
+from ilo.solver.objectives import WeightedSum
 
 SHAPE = (3, 6, 5)
 

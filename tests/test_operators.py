@@ -34,8 +34,7 @@ from ilo.operators import (
     spectral_norm,
 )
 from ilo.operators import sensing as sensing_module
-from ilo.operators.streams import stream
-from ilo.rng import generator, normal
+from ilo.rng import generator, normal, stream
 
 RGB, GREY = (3, 13, 17), (1, 9, 8)  # neither square nor even
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ilo
-from ilo.projections import project_l1_ball
+from ilo.solver.projections import project_l1_ball
 
 
 def minimise(optimiser, loss, start, *, steps, lr, project=lambda x: x):

@@ -6,7 +6,7 @@ from torch import nn
 
 import ilo
 from ilo.generators import Generator
-from ilo.priors import WhitenedSearch
+from ilo.solver.whitened import WhitenedSearch
 
 SHAPE = (1, 4, 4)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import brentq, minimize
 
-from ilo.projections import project_l1_ball, project_l2_ball, project_sphere
+from ilo.solver.projections import project_l1_ball, project_l2_ball, project_sphere
 
 SLACK = {torch.float32: 1e-6, torch.float64: 2e-15}  # the excess over the radius that the docstrings allow
 BALLS = {project_l1_ball: 1, project_l2_ball: 2}

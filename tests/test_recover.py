@@ -11,7 +11,7 @@ from torch import nn
 import ilo
 from ilo import Round
 from ilo.generators import Generator
-from ilo.recover import Step
+from ilo.recovery import Step
 
 SHAPE = (3, 5, 7)
 
@@ -262,7 +262,7 @@ def test_the_record_is_the_same_in_every_process():
     A, y, _ = problem(G)
     words = json.dumps(solve(G, A, y, objective=lambda x, s: (A(x) - y).square().flatten(1).mean(1)).parameters)
     assert " at 0x" not in words
-    assert "ilo.rounds.ramp" in words
+    assert "ilo.solver.rounds.ramp" in words
 
 
 def test_torch_settings_are_left_as_they_were():

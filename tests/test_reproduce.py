@@ -14,7 +14,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ilo import reproduce
-from ilo.cli import main
+from ilo.cli.main import main
 
 pytest.importorskip("papermill", reason="the notebook tools are not installed: pip install -e '.[notebooks]'")
 
@@ -122,7 +122,8 @@ def test_notebooks_are_told_the_scheduler(place, monkeypatch):
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-from ilo import cli, reproduce
+from ilo import reproduce
+from ilo.cli.main import main as cli
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell puts in the background has it ignored
 place = Path(sys.argv[1])
 jobs = reproduce.plan("quick", profiles=place / "profiles.yaml", notebooks=place / "notebooks")

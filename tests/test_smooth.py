@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ilo import operators
-from ilo.smooth import Conditioner, smooth_prior
+from ilo.auto.smooth import Conditioner, smooth_prior
 
 SHAPE = (3, 8, 6)
 

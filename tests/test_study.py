@@ -16,8 +16,9 @@ from torch import nn
 
 import ilo
 import ilo.baselines
-from ilo import cells, metrics, study
+from ilo import metrics, study
 from ilo.generators import Generator
+from ilo.study import cells
 
 SHAPE = (3, 16, 16)
 calls = []

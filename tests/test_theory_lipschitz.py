@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ilo.generators import FeatureLayer, Generator
-from ilo.generators.digits import train_digits
 from ilo.theory import lipschitz_lower_bound, lipschitz_upper_bound, operator_norm
+from ilo.theory.digits import train_digits
 
 ABOVE = 2e-6  # relative excess that a certified norm may have
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ilo import verify
-from ilo.cli import main
+from ilo.cli.main import main
 
 
 def table(levels=(0.1, 0.2), methods=("CSGM", "ILO"), images=8, seeds=2) -> pd.DataFrame:

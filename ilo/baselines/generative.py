@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ilo.generators.base import Generator
-from ilo.objectives import GeoCross, SquaredError, SquaredNorm
-from ilo.projections import project_sphere
-from ilo.recover import recover
-from ilo.result import Result
+from ilo.recovery import recover
 from ilo.rng import Rng
-from ilo.rounds import Round, constant
+from ilo.solver.objectives import GeoCross, SquaredError, SquaredNorm
+from ilo.solver.projections import project_sphere
+from ilo.solver.result import Result
+from ilo.solver.rounds import Round, constant
 
 
 def csgm(

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ilo.baselines.problems import check_linear
+from ilo.baselines.checks import check_linear
 from ilo.operators import Downsample
 
 

@@ -6,7 +6,7 @@ argmin_x  ½‖A x − y‖² + weight·TV(x)   over images x in [−1, 1].
 import torch
 from torch import Tensor
 
-from ilo.baselines.problems import check_count, check_linear, weight_per_problem
+from ilo.baselines.checks import check_count, check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
 from ilo.operators import LinearOperator
 

@@ -1,13 +1,13 @@
 """Layered generators: `load` one by name or file, or make one of your own with `Generator.from_sequential`."""
 
 from ilo.generators.base import FeatureLayer, Generator, State
-from ilo.generators.biggan import biggan
-from ilo.generators.checkpoints import convert, open_checkpoint
-from ilo.generators.dcgan import dcgan
-from ilo.generators.formats import random_stylegan2
+from ilo.generators.biggan_layers import biggan
+from ilo.generators.checkpoints.names import random_stylegan2
+from ilo.generators.checkpoints.read import convert, open_checkpoint
+from ilo.generators.dcgan_layers import dcgan
 from ilo.generators.loading import load
 from ilo.generators.memory import economical, memory_report, peak_memory
-from ilo.generators.stylegan2 import stylegan2
+from ilo.generators.stylegan.build import stylegan2
 
 __all__ = [
     "FeatureLayer",

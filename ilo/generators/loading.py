@@ -7,8 +7,8 @@ import torch
 
 from ilo.assets import fetch
 from ilo.generators.base import Generator
-from ilo.generators.checkpoints import open_checkpoint
-from ilo.generators.dcgan import dcgan
+from ilo.generators.checkpoints.read import open_checkpoint
+from ilo.generators.dcgan_layers import dcgan
 
 NAMES = ("dcgan-digiface64",)
 

@@ -1,11 +1,11 @@
 """Measurement operators: how images become measurements, y = A(x) + noise."""
 
 from ilo.operators.base import Composition, LinearOperator, Rows
+from ilo.operators.checks import dot_test, matrix, spectral_norm
 from ilo.operators.measurement import measure
 from ilo.operators.pixels import Entries, Grayscale, Identity, Inpainting, RandomInpainting
 from ilo.operators.sensing import GaussianSensing, PartialCirculant, PartialFourier
 from ilo.operators.separable import Blur, Downsample, Separable, gaussian_kernel, motion_kernel
-from ilo.operators.spectrum import dot_test, matrix, spectral_norm
 
 __all__ = [
     "Blur",

@@ -12,9 +12,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from ilo.operators.spectrum import spectral_norm
-from ilo.operators.streams import stream
-from ilo.rng import Rng
+from ilo.operators.checks import spectral_norm
+from ilo.rng import Rng, stream
 
 
 class LinearOperator(nn.Module):

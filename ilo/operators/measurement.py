@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ilo.images import check_images
-from ilo.operators.streams import stream
-from ilo.rng import Rng, normal, seed_of
+from ilo.rng import Rng, normal, seed_of, stream
 
 
 @torch.no_grad()

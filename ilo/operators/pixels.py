@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ilo.operators.base import LinearOperator, check_count, check_index, check_shape
-from ilo.operators.streams import stream
-from ilo.rng import Rng
+from ilo.rng import Rng, stream
 
 LUMA = (0.299, 0.587, 0.114)
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ilo.operators.base import LinearOperator, check_count, check_index, check_shape
-from ilo.operators.streams import stream
-from ilo.rng import Rng, seed_of
+from ilo.rng import Rng, seed_of, stream
 
 BLOCK_ENTRIES = 2**20
 STORED_BYTES = 2 * 10**9

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilo.operators.base import LinearOperator, check_count, check_shape
-from ilo.operators.spectrum import spectral_norm
+from ilo.operators.checks import spectral_norm
 
 
 class Separable(LinearOperator):

@@ -15,12 +15,12 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from ilo.extended_range import AlternatingRound, JointRound
 from ilo.generators.base import Generator
-from ilo.projections import project_l2_ball
-from ilo.recover import recover
+from ilo.recovery import recover
 from ilo.rng import Rng, generator, seed_of
-from ilo.rounds import Round
+from ilo.solver.extended_range import AlternatingRound, JointRound
+from ilo.solver.projections import project_l2_ball
+from ilo.solver.rounds import Round
 from ilo.theory.bounds import extended_radius
 from ilo.theory.srec import sample_extended_range
 

@@ -7,7 +7,7 @@
    of several radii (`plan`).
 2. At checkpoints along the way the mean of the solutions is a candidate, and so is the generator's mean image. What a
    candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image itself
-   (`ilo.smooth`), at several scales.
+   (`ilo.auto.smooth`), at several scales.
 3. The candidate with the least error on what was held out is chosen, problem by problem; but where it leads the default
    by no more than noise and the choice of the held-out part do by chance, the default is.
 4. The deviation of the chosen candidate is fitted to all measurements, or the whole setting is (`Auto.refit`).
@@ -30,15 +30,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ilo.auto.smooth import Conditioner, SmoothPrior, smooth_prior
 from ilo.generators.base import Generator, State
 from ilo.operators import LinearOperator
-from ilo.operators.streams import stream
-from ilo.priors import PriorRound, feature_prior
-from ilo.progress import progress_bar
-from ilo.rng import normal
-from ilo.rounds import Round
-from ilo.schedules import csgm_rounds, style_rounds
-from ilo.smooth import Conditioner, SmoothPrior, smooth_prior
+from ilo.rng import normal, stream
+from ilo.solver.progress import progress_bar
+from ilo.solver.rounds import Round
+from ilo.solver.schedules import csgm_rounds, style_rounds
+from ilo.solver.whitened import PriorRound, feature_prior
 
 RADII = (3000.0, 1000.0)  # of the balls at layer 2; the last is the default
 SCALES = (0.0, 0.1, 0.3, 1.0)  # of the deviation's variance, in units of the generator's own
@@ -125,8 +124,8 @@ class Plan:
 def plan(G: Generator) -> Plan:
     """What to search, in proportions of steps: see the module's description.
 
-    A StyleGAN2 is searched by `ilo.schedules.style_rounds`; other generators whose state is more than one tensor,
-    without whitening.
+    A StyleGAN2 is searched by `ilo.solver.schedules.style_rounds`; other generators whose state is more than one
+    tensor, without whitening.
     """
     if G.num_layers == 1:
         return Plan((), (Round(0, steps=100, lr=0.1),))

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ilo import automatic
 from ilo.arithmetic import repeatable
-from ilo.automatic import Auto
+from ilo.auto import search as automatic
+from ilo.auto.search import Auto
 from ilo.generators.base import Generator, State
-from ilo.objectives import SquaredError
 from ilo.operators import LinearOperator
-from ilo.progress import progress_bar
 from ilo.provenance import provenance
-from ilo.result import Result, RoundResult, history_frame
 from ilo.rng import Rng, seed_of
-from ilo.rounds import Round, Search
-from ilo.starts import draw_states
+from ilo.solver.objectives import SquaredError
+from ilo.solver.progress import progress_bar
+from ilo.solver.result import Result, RoundResult, history_frame
+from ilo.solver.rounds import Round, Search
+from ilo.solver.starts import draw_states
 
 ObjectiveFunction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
@@ -68,7 +68,7 @@ def recover(
             None, with `y` None and an `objective`, generates without measurements.
         y: measurements (B, ...), finite.
         rounds: in order, at layers that never decrease. Or "auto": layer, radius and stopping point are chosen by
-            measurements that are held out, and the image is the mean of several solutions (`ilo.automatic`); an
+            measurements that are held out, and the image is the mean of several solutions (`ilo.auto.search`); an
             `ilo.Auto` says the noise, the budget and how many. That goes with a `LinearOperator`; with any other
             callable, or where nothing can be held out, it warns and takes the default setting.
         rng: a seed (or torch.Generator) for the starting latents. All problems of the batch start from the same

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ilo.arithmetic import repeatable
 from ilo.generators.base import Generator, State
-from ilo.objectives import Objective
-from ilo.optimisers import Optimiser, adam
 from ilo.rng import Rng, normal, seed_of
-from ilo.rounds import check_search, ramp
+from ilo.solver.objectives import Objective
+from ilo.solver.optimisers import Optimiser, adam
+from ilo.solver.rounds import check_search, ramp
 
 
 @dataclass(frozen=True)

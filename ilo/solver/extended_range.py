@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator, State
-from ilo.objectives import Objective
-from ilo.optimisers import Optimiser, sample_adam
-from ilo.projections import project_l1_ball, project_l2_ball
-from ilo.rounds import check_search, radius_per_sample, ramp
+from ilo.solver.objectives import Objective
+from ilo.solver.optimisers import Optimiser, sample_adam
+from ilo.solver.projections import project_l1_ball, project_l2_ball
+from ilo.solver.rounds import check_search, radius_per_sample, ramp
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class JointRound:
         lr_deviation: learning rate of the deviation, under the same schedule; None: lr.
         penalty: an objective added in this round only.
         schedule: factor of the learning rates at a fraction of the round.
-        optimiser: as in `ilo.Round`, but by default one whose steps a projection does not spoil (`ilo.optimisers`).
+        optimiser: as in `ilo.Round`, but by default one whose steps a projection does not spoil
+            (`ilo.solver.optimisers`).
 
     Source: the extended range of the theorem of ILO (ICML 2021). The authors' release does not hold this search.
     """
@@ -121,7 +122,8 @@ class AlternatingRound:
         range_lr: their learning rate.
         penalty: an objective added in this round only.
         schedule: factor of the learning rate of z_p at a fraction of the round.
-        optimiser: as in `ilo.Round`, but by default one whose steps a projection does not spoil (`ilo.optimisers`).
+        optimiser: as in `ilo.Round`, but by default one whose steps a projection does not spoil
+            (`ilo.solver.optimisers`).
 
     Source: Algorithm 1 of ILO (ICML 2021), "ILO for one layer of the generator". The authors' release leaves the
     projection back to the range out: see `ilo.Round`.

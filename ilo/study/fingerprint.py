@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 # Modules that present or arrange results and determine none.
 BESIDE = (
-    "cli", "cli_recover", "cluster", "files", "fingerprint", "plots", "provenance", "reproduce", "study", "theory",
-    "verify",
+    "ilo.cli", "ilo.files", "ilo.plots", "ilo.provenance", "ilo.reproduce", "ilo.study", "ilo.theory", "ilo.verify",
 )  # fmt: skip
+WITHIN = ("ilo.study.cells", "ilo.study.problems", "ilo.study.methods")  # but these do
 # Import name -> distribution, of the libraries whose version may show in a result.
 NUMERIC = {
     "lpips": "lpips", "numpy": "numpy", "pywt": "PyWavelets", "scipy": "scipy", "skimage": "scikit-image",
@@ -186,7 +186,7 @@ def code(*modules: str) -> str:
         source = _source(name)
         if source is not None and name not in ours:
             ours[name], imported = source
-            waiting += (m for m in imported if not (m.startswith("ilo.") and m.split(".")[1] in BESIDE))
+            waiting += (m for m in imported if m in WITHIN or not m.startswith(BESIDE))
         elif top in NUMERIC:
             versions[top] = _version(NUMERIC[top])
     versions.setdefault("torch", _version("torch"))

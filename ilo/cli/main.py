@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ilo import cli_recover
+from ilo.cli import recover as recover_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ilo {version('ilo')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    cli_recover.add_command(commands)
+    recover_command.add_command(commands)
     _add_convert(commands)
     _add_fetch(commands)
     _add_reproduce(commands)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator, State
-from ilo.objectives import Objective
-from ilo.optimisers import Optimiser, adam
-from ilo.projections import project_l1_ball, project_sphere
+from ilo.solver.objectives import Objective
+from ilo.solver.optimisers import Optimiser, adam
+from ilo.solver.projections import project_l1_ball, project_sphere
 
 Constraint = Callable[[Tensor, Tensor], Tensor]  # (value, value at the round's start) -> nearest allowed value
 
@@ -54,7 +54,7 @@ class Round:
         penalty: an objective added in this round only; restarts are compared without it, and results report without it.
         schedule: factor of the learning rate at a fraction of the round.
         optimiser: (variables, lr) -> torch optimiser. Inside a ball that binds, `ilo.sample_adam` ends lower than the
-            paper's Adam: see `ilo.optimisers`.
+            paper's Adam: see `ilo.solver.optimisers`.
     """
 
     layer: int

@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 import ilo
-from ilo import automatic, operators
-from ilo.automatic import Auto, Plan, _choose, _stretch
+from ilo import operators
+from ilo.auto import search as automatic
+from ilo.auto.search import Auto, Plan, _choose, _stretch
+from ilo.auto.smooth import Conditioner, smooth_prior
 from ilo.generators import Generator
 from ilo.metrics import psnr
-from ilo.smooth import Conditioner, smooth_prior
 
 SHAPE = (1, 8, 8)
 FEW = Auto(budget=120, samples=3, draws=4, noise=0.02)

@@ -14,14 +14,14 @@ import pandas as pd
 from torch import Tensor
 
 from ilo import baselines, study
-from ilo.cells import Answer, Method
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
-from ilo.problems import Problem
-from ilo.recover import recover
-from ilo.result import Result
-from ilo.rounds import Round
-from ilo.schedules import csgm_rounds, default_rounds
+from ilo.recovery import recover
+from ilo.solver.result import Result
+from ilo.solver.rounds import Round
+from ilo.solver.schedules import csgm_rounds, default_rounds
+from ilo.study.cells import Answer, Method
+from ilo.study.problems import Problem
 
 BALLS = "ILO (l1 balls)"
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import State
-from ilo.generators.modulated import EPS, GAIN, SLOPE
+from ilo.generators.stylegan.network import EPS, GAIN, SLOPE
 
 LR_MULTIPLIER = 0.01  # of the mapping network's layers; checkpoints store weights divided by it
 FIT_SAMPLES = 16384

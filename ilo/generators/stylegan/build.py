@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
 from ilo.generators.labels import label_vector
-from ilo.generators.modulated import Affine, StyledConv, ToRGB, upsample
-from ilo.generators.stylespaces import (
+from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
+from ilo.generators.stylegan.spaces import (
     AddLabel,
     DrawStyles,
     ExpandStyles,

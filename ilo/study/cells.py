@@ -22,12 +22,12 @@ from torch import Tensor
 from ilo import metrics
 from ilo.arithmetic import repeatable
 from ilo.files import written_atomically
-from ilo.fingerprint import code, fingerprint
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator, measure
-from ilo.problems import Problem
 from ilo.provenance import provenance
-from ilo.result import Result
+from ilo.solver.result import Result
+from ilo.study.fingerprint import code, fingerprint
+from ilo.study.problems import Problem
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ilo.cells import Cell, Record, compute
 from ilo.generators.base import Generator
+from ilo.study.cells import Cell, Record, compute
 
 VARIABLE = "ILO_DASK"  # a scheduler's address, for every grid of the process that is not handed a client
 SECONDS_TO_START = 60

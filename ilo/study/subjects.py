@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ilo import plots, study
 from ilo.assets import AssetError, csgm_test_images
-from ilo.cells import image_seed
 from ilo.generators.base import Generator
 from ilo.images import astronaut_face, read_folder
 from ilo.operators import measure
-from ilo.problems import Problem
 from ilo.rng import generator
+from ilo.study.cells import image_seed
+from ilo.study.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def pictures(
     """Draw truth, measurements and every method's image, a row for each shot (image, problem), PSNR under each.
 
     Args:
-        rows: of `ilo.methods.compare` or `ilo.study.run`, with keep_images=True; those of `seed` are drawn.
+        rows: of `ilo.study.methods.compare` or `ilo.study.run`, with keep_images=True; those of `seed` are drawn.
         folder: where their cells are.
         labels: task -> what to call it at the left, formatted with `level`; by default the task and its level.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ilo.automatic import Auto
+from ilo.auto.search import Auto
 
 TASKS = ("inpaint", "superres", "denoise", "compress", "colourise", "deblur")
 
@@ -99,7 +99,7 @@ def _crop(text: str) -> tuple[int, int, int, int]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Recover the photo, write the results, return the exit code 0. Errors are `ilo.cli.main`'s to report."""
+    """Recover the photo, write the results, return the exit code 0. Errors are `ilo.cli.main.main`'s to report."""
     import matplotlib
 
     matplotlib.use("Agg")  # files only, whatever the user's display

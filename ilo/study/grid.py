@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ilo import cells, cluster
-from ilo.cells import Answer, Cell, Method
 from ilo.files import written_atomically
-from ilo.fingerprint import code, fingerprint
 from ilo.generators.base import Generator
 from ilo.images import check_images
-from ilo.problems import (
+from ilo.provenance import REPOSITORY
+from ilo.study import cells, cluster
+from ilo.study.cells import Answer, Cell, Method
+from ilo.study.fingerprint import code, fingerprint
+from ilo.study.problems import (
     REGIONS,
     Problem,
     circulant,
@@ -40,7 +41,6 @@ from ilo.problems import (
     region,
     superres,
 )
-from ilo.provenance import REPOSITORY
 
 __all__ = [
     "CELLS",
@@ -92,8 +92,8 @@ def run(
 
     Args:
         images: name -> (C, H, W) or (1, C, H, W), or names and (N, C, H, W); in [−1, 1].
-        problems: what is measured (`ilo.problems`). An operator is drawn from the seed, the same for all images; an
-            image's noise from the seed and its name, whatever other images there are and however they are batched.
+        problems: what is measured (`ilo.study.problems`). An operator is drawn from the seed, the same for all images;
+            an image's noise from the seed and its name, whatever other images there are and however they are batched.
         methods: label -> a function of a module, called with A, y and those of the keywords G, rng (the seed), noise
             and noise_std (both the problem's) and progress (False) that it takes. It returns images (B, C, H, W), a
             `Result`, an `Answer`, or several of these by name, when one run answers for several methods (ILO's first
@@ -195,7 +195,7 @@ def _grid(
     problems, methods, seeds, names, truth, G, batch, lpips, keep_images, device
 ) -> Iterator[tuple[Cell, Tensor]]:
     """Yield every cell and its images. Cells that share an operator come one after the other."""
-    shared = (fingerprint(G), bool(lpips), device, code("ilo.cells"))
+    shared = (fingerprint(G), bool(lpips), device, code("ilo.study.cells"))
     prints = {label: fingerprint(method) for label, method in methods.items()}
     chunks = []
     for start in range(0, len(names), batch):
@@ -206,7 +206,7 @@ def _grid(
         for seed in seeds:
             for part, x, content in chunks:
                 for label, method in methods.items():
-                    modules = tuple(sorted({"ilo.cells", *_modules(method), *_modules(problem.operator)}))
+                    modules = tuple(sorted({"ilo.study.cells", *_modules(method), *_modules(problem.operator)}))
                     key = fingerprint((shared, operator, int(seed), part, content, prints[label]))
                     yield Cell(problem, seed, label, method, part, lpips, keep_images, code(*modules), modules, key), x
 

@@ -3,7 +3,7 @@
     file                                              read as
     safetensors                                       tensors, nothing else
     torch.save's, zipped or older (.pt, .pth)         torch.load(weights_only=True); its ``g_ema``, or all of it
-    NVIDIA's StyleGAN2-ADA pickle (.pkl)              `ilo.generators.nvidia_pickle`; ``G_ema``
+    NVIDIA's StyleGAN2-ADA pickle (.pkl)              `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
 
 Nothing in a file is run. `convert` writes what was read as safetensors, which any program can read safely.
 """
@@ -23,11 +23,11 @@ from torch import Tensor
 
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
-from ilo.generators.biggan import biggan
-from ilo.generators.dcgan import dcgan
-from ilo.generators.formats import from_nvidia, from_rosinality
-from ilo.generators.nvidia_pickle import LEGACY_TORCH, read_nvidia_pickle
-from ilo.generators.stylegan2 import resolutions, stylegan2
+from ilo.generators.biggan_layers import biggan
+from ilo.generators.checkpoints.names import from_nvidia, from_rosinality
+from ilo.generators.checkpoints.nvidia_pickle import LEGACY_TORCH, read_nvidia_pickle
+from ilo.generators.dcgan_layers import dcgan
+from ilo.generators.stylegan.build import resolutions, stylegan2
 
 FORMAT = "ilo-generator-1"
 

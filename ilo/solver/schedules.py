@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator
-from ilo.priors import PriorRound, feature_prior
-from ilo.rounds import Round
+from ilo.solver.rounds import Round
+from ilo.solver.whitened import PriorRound, feature_prior
 
 # The radii of the release's README for StyleGAN2-1024: layer, of features, of latents (18 × 512); and our steps.
 STYLEGAN2_ROUNDS = ((2, 1000.0, 100.0, 200), (3, 1000.0, 1000.0, 100), (4, 6000.0, 6000.0, 100))
