@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import pandas as pd
 import torch
+from ilo.solver.starts import draw_states
 
 import ilo
 from benchmarks.celeba import at
@@ -26,7 +27,6 @@ from ilo.auto import search as automatic
 from ilo.files import written_atomically
 from ilo.provenance import REPOSITORY, revision
 from ilo.solver.result import bounds
-from ilo.solver.starts import draw_states
 from ilo.study.cells import image_seed
 
 REFERENCE = REPOSITORY / "data" / "reference"
