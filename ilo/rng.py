@@ -1,8 +1,10 @@
-"""Random numbers that belong to a sample, not to a batch.
+"""Random numbers that belong to a sample and to a purpose, not to a batch.
 
-Every draw in `ilo` comes from an explicit `rng`: a seed (int) or a `torch.Generator`. Each sample of a batch gets
-a generator of its own, seeded from (seed, position), so sample i draws the same numbers whatever the batch
-size. Draws are made on the CPU in float64 and then cast, so every device and dtype sees the same numbers.
+Every draw in `ilo` comes from an explicit `rng`: a seed (int) or a `torch.Generator`. A user gives the same seed to the
+generator, the operator, the noise and the search. Were they to draw from one stream, the noise would repeat the latent
+that it is added to, and a search would start at its truth: so each draws for a purpose, a stream of its own (`stream`).
+Each sample of a batch has a stream of its own too, by its position, so that sample i draws the same numbers whatever
+the batch size. Draws are made on the CPU in float64 and then cast, so every device and dtype sees the same numbers.
 """
 
 import zlib
@@ -12,6 +14,65 @@ import numpy as np
 import torch
 
 Rng = int | torch.Generator
+
+PURPOSES = {
+    "sample": "what a user draws by G.sample",
+    "truth": "images of the generator that are to be recovered",
+    "mask": "which pixels are seen",
+    "operator": "matrices, filters, signs and rows of an operator",
+    "noise": "of measurements",
+    "start": "starting latents of a search",
+    "network": "starting weights of an untrained network",
+    "held out": "which measurements judge",
+    "prior": "samples of the generator that a prior is estimated from",
+    "sketch": "the random projection of a principal component analysis",
+    "field": "smooth deviations of posterior samples",
+    "perturbation": "of the measurements, for posterior samples",
+    "views": "crops, flips and noise before a classifier",
+    "probe": "vectors that a norm, a trace or an adjoint is estimated by",
+    "deviation": "from the range, of truths near it",
+    "weights": "of random networks, and of networks in training",
+    "order": "of training examples",
+}
+
+
+def stream(rng: Rng, purpose: str, *key: int) -> torch.Generator:
+    """Return the CPU generator for `purpose` (of `PURPOSES`) and `key`, independent of every other with the same seed.
+
+    Raises:
+        TypeError, ValueError: no seed, or no such purpose.
+    """
+    if purpose not in PURPOSES:
+        raise ValueError(f"no purpose {purpose!r}: a random stream is for one of {', '.join(PURPOSES)}")
+    entropy = np.random.SeedSequence(entropy=seed_of(rng), spawn_key=(zlib.crc32(purpose.encode()), *key))
+    words = entropy.generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+
+def normal(
+    rng: Rng | Sequence[int],
+    n: int,
+    shape: Sequence[int],
+    *,
+    purpose: str,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Draw `n` samples of standard normal numbers for a purpose, (n, *shape); sample i does not depend on `n`.
+
+    `rng` may also be a sequence of `n` seeds, one per sample: then sample i is what `normal(rng[i], 1, shape)` draws.
+    """
+    if isinstance(rng, Sequence):
+        if len(rng) != n:
+            raise ValueError(f"rng holds {len(rng)} seeds for {n} samples: give one seed per sample")
+        streams = [stream(seed, purpose, 0) for seed in rng]
+    else:
+        seed = seed_of(rng)
+        streams = [stream(seed, purpose, i) for i in range(n)]
+    draws = [torch.randn(*shape, generator=g, dtype=torch.float64) for g in streams]
+    if not draws:
+        return torch.empty(0, *shape, dtype=dtype, device=device)
+    return torch.stack(draws).to(device=device, dtype=dtype)  # (n, *shape)
 
 
 def seed_of(rng: Rng) -> int:
@@ -23,43 +84,3 @@ def seed_of(rng: Rng) -> int:
     if rng < 0:
         raise ValueError(f"rng must be a non-negative seed, got {rng}")
     return int(rng)
-
-
-def generator(seed: int, *key: int) -> torch.Generator:
-    """Return the CPU generator that belongs to `seed` and `key`; different keys give independent streams."""
-    words = np.random.SeedSequence(entropy=seed, spawn_key=key).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
-
-
-def stream(rng: Rng, purpose: str, *key: int) -> torch.Generator:
-    """Return the CPU generator for `purpose` and `key`; independent of every other purpose with the same seed.
-
-    A user gives the same seed to the generator, the operator and the noise. Were they to draw from one stream, the
-    noise would repeat the latent it is added to.
-    """
-    return generator(seed_of(rng), zlib.crc32(purpose.encode()), *key)
-
-
-def normal(
-    rng: Rng | Sequence[int],
-    n: int,
-    shape: Sequence[int],
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
-    """Draw `n` samples of standard normal numbers, shape (n, *shape); sample i does not depend on `n`.
-
-    `rng` may also be a sequence of `n` seeds, one a sample: then sample i is what `normal(rng[i], 1, shape)` draws.
-    """
-    if isinstance(rng, Sequence):
-        if len(rng) != n:
-            raise ValueError(f"rng holds {len(rng)} seeds for {n} samples: give one seed a sample")
-        streams = [generator(seed_of(s), 0) for s in rng]
-    else:
-        seed = seed_of(rng)
-        streams = [generator(seed, i) for i in range(n)]
-    draws = [torch.randn(*shape, generator=g, dtype=torch.float64) for g in streams]
-    if not draws:
-        return torch.empty(0, *shape, dtype=dtype, device=device)
-    return torch.stack(draws).to(device=device, dtype=dtype)  # (n, *shape)

@@ -15,7 +15,7 @@ from ilo.auto.choose import NO_NOISE
 from ilo.auto.smooth import Conditioner, SmoothPrior, smooth_prior
 from ilo.auto.walk import Candidate
 from ilo.generators.base import Generator
-from ilo.rng import normal, stream
+from ilo.rng import normal
 from ilo.solver.copies import Copies
 
 PRIOR_IMAGES = 512
@@ -49,7 +49,7 @@ class Choice:
 def image_prior(G: Generator) -> ImagePrior:
     """Mean and smooth field of `PRIOR_IMAGES` samples, fewer where the images are large."""
     n = max(16, min(PRIOR_IMAGES, 2**26 // math.prod(G.image_shape)))
-    latents = G.sample(n, 0)
+    latents = G.sample(n, 0, "prior")
     images = torch.cat([G({k: t[i : i + 16] for k, t in latents.items()}) for i in range(0, n, 16)]).clamp(-1, 1)
     return ImagePrior(images.mean(0, keepdim=True), smooth_prior(images), G.num_layers)
 
@@ -68,11 +68,9 @@ def draws(
     S, B = choice.solutions.shape[:2]
     variance = torch.where(choice.certain, 1.0, choice.ratio * choice.noise.clamp(min=NO_NOISE).square())
     scale = variance.sqrt().view(-1, 1, 1, 1)
-    # streams of their own: deviation and error must not repeat each other, nor the latents that the search began from
-    streams = [[stream(seed, purpose).initial_seed() for seed in seeds] for purpose in ("deviation", "error")]
-    fields = torch.stack([prior.smooth.sample(count, seed) for seed in streams[0]], 1)  # (count, seeds, C, H, W)
-    errors = [normal(seed, count, y.shape[1:], dtype=y.dtype, device=y.device) for seed in streams[1]]
-    errors = torch.stack(errors, 1)
+    fields = torch.stack([prior.smooth.sample(count, seed) for seed in seeds], 1)  # (count, seeds, C, H, W)
+    like = {"purpose": "perturbation", "dtype": y.dtype, "device": y.device}
+    errors = torch.stack([normal(seed, count, y.shape[1:], **like) for seed in seeds], 1)
     drawn = []
     for i in range(count):
         start = choice.solutions[i % S] + scale * fields[i]

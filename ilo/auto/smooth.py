@@ -50,7 +50,7 @@ class SmoothPrior:
     def sample(self, n: int, rng: Rng) -> Tensor:
         """Draw n fields (n, C, H, W) from N(0, K); field i does not depend on n."""
         like = self.spectrum
-        white = normal(rng, n, tuple(like.shape), dtype=like.dtype, device=like.device)
+        white = normal(rng, n, tuple(like.shape), purpose="field", dtype=like.dtype, device=like.device)
         return self.synthesise(like.sqrt() * white)
 
 
@@ -168,7 +168,7 @@ class Conditioner:
         """Solve (Aᵀ A + (ratio · K)⁻¹) d = Aᵀ rest in the basis where K is diagonal."""
         prior, A = self._prior, self._A
         if self._gain is None:  # mean eigenvalue of AᵀA, by Hutchinson's estimate: all of it that the spectrum can know
-            probe = normal(0, 8, A.shape_in, dtype=rest.dtype, device=rest.device).sign()
+            probe = normal(0, 8, A.shape_in, purpose="probe", dtype=rest.dtype, device=rest.device).sign()
             self._gain = max(A(probe).square().sum().item() / probe.numel(), 1e-12)
         zero = (ratio == 0).view(-1, 1, 1, 1)
         variances = torch.where(zero, 1.0, ratio.view(-1, 1, 1, 1)) * prior.spectrum

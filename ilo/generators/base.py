@@ -91,7 +91,7 @@ class Generator(nn.Module):
         model.eval()
         probe = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         with torch.no_grad():
-            image = model(normal(0, 1, latent_shape, dtype=probe.dtype, device=probe.device))
+            image = model(normal(0, 1, latent_shape, purpose="probe", dtype=probe.dtype, device=probe.device))
         if image.ndim != 4:
             raise ValueError(f"the model must give images (B, C, H, W), got shape {tuple(image.shape)}")
         if image.abs().max() > 2:
@@ -130,12 +130,16 @@ class Generator(nn.Module):
         return next(tensors, torch.empty(0))
 
     @torch.no_grad()
-    def sample(self, n: int, rng: Rng) -> State:
-        """Draw `n` states at layer 0. Sample i draws the same numbers whatever `n`, device and dtype."""
+    def sample(self, n: int, rng: Rng, purpose: str = "sample") -> State:
+        """Draw `n` states at layer 0. Sample i draws the same numbers whatever `n`, device and dtype.
+
+        What is drawn for another `purpose` (`ilo.rng.PURPOSES`) with the same seed is independent of it: a search
+        starts from states drawn to "start", so that a truth drawn with its seed is not among them.
+        """
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         widths = [torch.Size(shape).numel() for shape in self.latent_shapes.values()]
-        flat = normal(rng, n, (sum(widths),), dtype=self.dtype, device=self.device)  # (n, all latents)
+        flat = normal(rng, n, (sum(widths),), purpose=purpose, dtype=self.dtype, device=self.device)  # (n, all latents)
         parts = flat.split(widths, dim=1)
         draws = {
             key: part.reshape(n, *shape) for part, (key, shape) in zip(parts, self.latent_shapes.items(), strict=True)

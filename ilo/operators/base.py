@@ -84,7 +84,7 @@ class LinearOperator(nn.Module):
                 "and at least 2 are needed (one to fit, one to judge by)"
             )
         n = min(max(1, round(fraction * len(names))), len(names) - 1)
-        order = torch.randperm(len(names), generator=stream(rng, "split"))
+        order = torch.randperm(len(names), generator=stream(rng, "held out"))
         held = torch.isin(units, names[order[:n]])
         return (~held).nonzero().flatten(), held.nonzero().flatten()
 

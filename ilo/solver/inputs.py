@@ -117,7 +117,7 @@ def drawn_states(G: Generator, seeds: Sequence[int], copies: Copies) -> State:
 
     A problem starts from the same draws alone and in any batch.
     """
-    drawn = [G.sample(copies.count, seed) for seed in seeds]
+    drawn = [G.sample(copies.count, seed, "start") for seed in seeds]
     state = {}
     for name in drawn[0]:
         stacked = torch.stack([d[name] for d in drawn], 1)  # (copies, seeds, ...)

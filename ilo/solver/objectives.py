@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilo.rng import Rng, generator, seed_of
+from ilo.rng import Rng, seed_of, stream
 
 
 class Objective(nn.Module):
@@ -207,7 +207,7 @@ class ClassScore(Objective):
         target = self.target.expand(len(images))  # (B,)
         if self.views == 0:
             return F.cross_entropy(self.classifier(images), target, reduction="none")
-        rng = generator(self._seed, self._step)
+        rng = stream(self._seed, "views", self._step)
         views = torch.cat([self._view(images, rng) for _ in range(self.views)])  # (views · B, C, H, W)
         loss = F.cross_entropy(self.classifier(views), target.repeat(self.views), reduction="none")
         return loss.view(self.views, -1).mean(0)

@@ -54,7 +54,7 @@ def style_rounds(G: Generator) -> list[Round]:
     is the release's; the numbers of steps are ours: it takes 50, 25 and 25, or thousands.
     """
     rounds = []
-    reached, state = 0, G.sample(16, 0)  # the spread of styles is a mean over thousands of entries: 16 do
+    reached, state = 0, G.sample(16, 0, "prior")  # the spread of styles is a mean over thousands of entries: 16 do
     for layer, of_features, of_latents, steps in STYLEGAN2_ROUNDS:
         if layer >= G.num_layers:
             break

@@ -53,7 +53,7 @@ def feature_prior(
     if samples < 2 or not 1 <= rank <= samples:
         raise ValueError(f"rank must lie in 1 … samples, and samples be at least 2: got {rank} and {samples}")
     seed = seed_of(rng)
-    latents = G.sample(samples, seed)
+    latents = G.sample(samples, seed, "prior")
     with repeatable():
         features = torch.cat(
             [
@@ -63,7 +63,7 @@ def feature_prior(
         )  # (samples, p)
         mean, variance = features.mean(0), features.var(0)
         features -= mean
-        sketch = normal(seed + 1, min(rank, features.shape[1]), (samples,)).to(features)
+        sketch = normal(seed, min(rank, features.shape[1]), (samples,), purpose="sketch").to(features)
         directions = features.T @ sketch.T  # (p, rank)
         for _ in range(2):
             directions = torch.linalg.qr(features.T @ (features @ torch.linalg.qr(directions).Q)).Q
