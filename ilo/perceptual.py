@@ -22,7 +22,7 @@ def lpips_network(net: str = "alex") -> nn.Module:
 
     Source: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric" (CVPR 2018).
     "alex" is what its authors report as a metric, "vgg" what they advise as a loss. Images need at least 31 (alex)
-    or 16 (vgg) pixels a side. The weights are read once a process; every call returns a copy of its own, on the CPU
+    or 16 (vgg) pixels a side. The weights are read once per process; every call returns a copy of its own, on the CPU
     in float32, for the caller to move.
     """
     if net not in ("alex", "vgg"):
@@ -34,7 +34,7 @@ def imagenet_classifier() -> nn.Module:
     """Return SqueezeNet 1.1 trained on ImageNet: images (B, 3, H, W) of any size -> logits (B, 1000).
 
     Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters" (2016), version 1.1. The
-    weights are read once a process; every call returns a copy of its own, on the CPU in float32.
+    weights are read once per process; every call returns a copy of its own, on the CPU in float32.
     """
     return copy.deepcopy(_classifier())
 

@@ -87,7 +87,7 @@ def recovery_trials(
         search: radius (problems,) -> the round after CSGM. None: 400 steps of `ilo.JointRound`, at 0.05 for the latent
             and 0.1 for the deviation.
 
-    Returns a DataFrame with a row a trial, K by K; l2 norms of images x or of measurements:
+    Returns a DataFrame with one row per trial, K by K; l2 norms of images x or of measurements:
         K, trial;
         error: ‖x − x̃‖;
         csgm_error: the same before the last round;
