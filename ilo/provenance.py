@@ -1,6 +1,7 @@
 """Where a number came from: revision, versions, device."""
 
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,21 @@ from pathlib import Path
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def checkout() -> Path | None:
+    """Return the folder of the repository's checkout: above this package, else the working directory or above it.
+
+    It holds notebooks/ and a pyproject.toml of the project ilo. None in a plain install outside any checkout.
+    """
+    here, cwd = Path(__file__).resolve(), Path.cwd()
+    for folder in (*here.parents, cwd, *cwd.parents):
+        project = folder / "pyproject.toml"
+        if not ((folder / "notebooks").is_dir() and project.is_file()):
+            continue
+        if re.search(r'^name = "ilo"$', project.read_text(encoding="utf-8"), re.MULTILINE):
+            return folder
+    return None
 
 
 @cache

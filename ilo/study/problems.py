@@ -1,4 +1,7 @@
-"""Inverse problems by name: what is measured, at which level, under which noise. The rows of a grid (`ilo.study`)."""
+"""Inverse problems by name: what is measured, at which level, under which noise. The rows of a grid (`ilo.study`).
+
+A task is a function, and a line of `TASKS` with the levels at which reference rows are recorded.
+"""
 
 import math
 from collections.abc import Callable
@@ -108,3 +111,17 @@ def _region(name: str, shape, rng) -> LinearOperator:
         round(top * height / 64) : round(bottom * height / 64), round(left * width / 64) : round(right * width / 64)
     ] = 0
     return operators.Inpainting(mask, channels)
+
+
+# The problems of the reference rows, by task; the first of each is the one where one of a task will do.
+TASKS: dict[str, list[Problem]] = {
+    "inpainting": [inpainting(keep) for keep in (0.1, 0.01, 0.02, 0.05, 0.2, 0.5)],
+    "Gaussian": [gaussian(fraction) for fraction in (0.1, 0.01, 0.02, 0.05, 0.2)],
+    "circulant": [circulant(fraction) for fraction in (0.1, 0.01, 0.02, 0.05, 0.2)],
+    "super-resolution": [superres(factor) for factor in (4, 2, 8)],
+    "denoising": [denoising(noise) for noise in (0.3, 0.1)],
+    "deblurring": [deblurring(2.0)],
+    "colourisation": [colourisation()],
+}
+PROBLEMS = [problem for of_task in TASKS.values() for problem in sorted(of_task, key=lambda p: p.level)]
+ONE_A_TASK = [of_task[0] for of_task in TASKS.values()]
