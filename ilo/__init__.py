@@ -1,7 +1,7 @@
 """ilo: Intermediate Layer Optimization for inverse problems with deep generative models (ICML 2021)."""
 
 from ilo import baselines, generators, operators
-from ilo.auto.search import Auto
+from ilo.auto.plan import Auto
 from ilo.recovery import recover
 from ilo.solver.extended_range import AlternatingRound, JointRound
 from ilo.solver.objectives import (
@@ -15,14 +15,15 @@ from ilo.solver.objectives import (
 )
 from ilo.solver.optimisers import adam, sample_adam
 from ilo.solver.projections import project_l1_ball, project_l2_ball, project_sphere
-from ilo.solver.result import Result, load_result
-from ilo.solver.rounds import Round, constant, keep_norm, ramp
+from ilo.solver.result import AutoResult, Result, RoundsResult, load_result
+from ilo.solver.rounds import Round, SearchRound, constant, keep_norm, ramp
 from ilo.solver.schedules import csgm_rounds, default_rounds, release_rounds
 from ilo.solver.whitened import FeaturePrior, PriorRound, feature_prior
 
 __all__ = [
     "AlternatingRound",
     "Auto",
+    "AutoResult",
     "ClassScore",
     "DeadZone",
     "FeaturePrior",
@@ -33,6 +34,8 @@ __all__ = [
     "PriorRound",
     "Result",
     "Round",
+    "RoundsResult",
+    "SearchRound",
     "SquaredError",
     "SquaredNorm",
     "adam",

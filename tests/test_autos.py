@@ -5,29 +5,13 @@ from functools import partial
 import pytest
 
 from ilo import study
-from ilo.study import autos
+from ilo.study.autos import automatic
 
 
-@pytest.fixture
-def automatic(monkeypatch):
-    """The method, at a budget for a test."""
-    real = autos.recover
-
-    def recovered(G, A, y, **options):
-        found = real(G, A, y, **options)
-        if not hasattr(found, "renders"):  # what each setting would have led to: here, the answer and its half
-            count = (found.tries["problem"] == 0).sum()
-            object.__setattr__(found, "renders", lambda: [found.images * (0.5 if i else 1) for i in range(count)])
-        return found
-
-    monkeypatch.setattr(autos, "recover", recovered)
-    return partial(autos.automatic, budget=40)
-
-
-def test_its_rows_are_the_mean_the_sharp_image_and_the_oracle(dcgan, automatic, tmp_path):
+def test_its_rows_are_the_mean_the_sharp_image_and_the_oracle(dcgan, tmp_path):
     images = {f"face {i}": dcgan(dcgan.sample(2, 5))[i].clamp(-1, 1) for i in range(2)}
     options = {"G": dcgan, "folder": tmp_path, "lpips": False, "progress": False}
-    rows = study.run(images, [study.inpainting(0.2)], {"ILO auto": automatic}, **options)
+    rows = study.run(images, [study.inpainting(0.2)], {"ILO auto": partial(automatic, budget=40)}, **options)
     by_method = rows.pivot_table(index="image", columns="method", values="psnr", sort=False)
     assert list(by_method.columns) == ["ILO auto", "ILO auto, sharp", "oracle"]
     assert (by_method["oracle"] >= by_method["ILO auto"] - 1e-4).all(), "what was chosen was tried"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ilo.auto.search import Auto
+from ilo.auto.plan import Auto
 
 TASKS = ("inpaint", "superres", "denoise", "compress", "colourise", "deblur")
 

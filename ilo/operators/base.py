@@ -219,10 +219,10 @@ def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     return tuple(check_count(n, "each of C, H and W") for n in shape)
 
 
-def check_count(n: int, what: str) -> int:
-    """Return `n` as an int; ValueError unless it is an integer of at least 1."""
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
-        raise ValueError(f"{what} must be an integer of at least 1, got {n!r}")
+def check_count(n: int, what: str, least: int = 1) -> int:
+    """Return `n` as an int; ValueError unless it is an integer, numpy's included, of at least `least`."""
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < least:
+        raise ValueError(f"{what} must be an integer of at least {least}, got {n!r}")
     return int(n)
 
 

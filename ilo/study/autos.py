@@ -2,13 +2,12 @@
 
 from torch import Tensor
 
-from ilo.auto.search import Auto
+from ilo.auto.choose import NO_NOISE
+from ilo.auto.plan import Auto
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.recovery import recover
 from ilo.study.cells import Answer, Tried
-
-LEAST_NOISE = 1e-3  # below it, the deviation is not scaled down with the noise
 
 
 def automatic(
@@ -22,7 +21,7 @@ def automatic(
     found = recover(G, A, y, rounds=Auto(budget=budget, noise=noise), rng=rng, progress=False)
     columns = {"evaluations": found.parameters["evaluations"], "status": found.status}
     tried = found.tries[found.tries["problem"] == 0]
-    scales = (tried["scale_over_noise"] * max(noise, LEAST_NOISE) ** 2).round(6)
+    scales = (tried["scale_over_noise"] * max(noise, NO_NOISE) ** 2).round(6)
     settings = tried[["layer", "radius", "step"]].assign(scale=scales).to_dict("records")
     return {
         "ILO auto": Answer(found.images, columns, interval=found.interval(0.9)),

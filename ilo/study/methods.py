@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor
 
 from ilo import baselines
-from ilo.auto.search import Auto
+from ilo.auto.plan import Auto
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.recovery import recover

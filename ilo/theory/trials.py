@@ -107,7 +107,7 @@ def recovery_trials(
         x = G({name: features.repeat(len(K), *[1] * (features.ndim - 1)) + deviation}, layer)
         y = A(x)
     csgm = Round(0, 150, constraint=lambda z, start: project_l2_ball(z, r1))
-    last = JointRound(layer, 400, radius, r1, lr=0.05, lr_deviation=0.1) if search is None else search(radius)
+    last = JointRound(layer, 400, lr=0.05, radius=radius, r1=r1, lr_deviation=0.1) if search is None else search(radius)
     result = recover(G, A, y, rounds=[csgm, last], restarts=restarts, rng=seeds[2], progress=False)
     norms = {
         "error": result.images - x,
