@@ -24,12 +24,12 @@ from ilo import metrics, operators, study
 from ilo.assets import csgm_test_images
 from ilo.auto import search as automatic
 from ilo.files import written_atomically
-from ilo.provenance import REPOSITORY, revision
+from ilo.provenance import checkout, revision
 from ilo.solver.result import bounds
 from ilo.solver.starts import draw_states
 from ilo.study.cells import image_seed
 
-REFERENCE = REPOSITORY / "data" / "reference"
+REFERENCE = checkout() / "data" / "reference"
 ROWS, SETTINGS = REFERENCE / "auto.csv", REFERENCE / "auto_settings.csv"
 REPORTED = range(32, 64)  # of the 64; on the first 32 the plan was chosen
 BATCH = 16

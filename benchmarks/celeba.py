@@ -20,12 +20,12 @@ import ilo
 from ilo import plots, study
 from ilo.assets import csgm_test_images
 from ilo.files import written_atomically
-from ilo.provenance import REPOSITORY, revision
+from ilo.provenance import checkout, revision, runs_folder
 from ilo.study import methods
 from ilo.study import subjects as experiment
 
-ROWS = REPOSITORY / "data" / "reference" / "celeba.csv"
-RUNNING = REPOSITORY / "runs" / "celeba"
+ROWS = checkout() / "data" / "reference" / "celeba.csv"
+RUNNING = runs_folder() / "celeba"
 COLUMNS = ["image", "task", "level", "noise", "method", "seed", "mse", "psnr", "ssim", "lpips", "evaluations"]
 PROBLEMS = [
     *(study.inpainting(keep) for keep in (0.1, 0.2, 0.05)),

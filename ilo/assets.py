@@ -27,11 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import platformdirs
 import torch
 from torch import Tensor
 
-from ilo.files import written_atomically
+from ilo.files import cache_dir, written_atomically
 from ilo.images import read_image
 
 
@@ -130,11 +129,6 @@ PARTS = {
 CSGM_ARCHIVE = "celebAtest.zip"
 CSGM_SHA256 = "f1ad1049a415d7c887396062b6fe52b2444f0722e72dc653c086788f0376d50c"
 CSGM_HOMEPAGE = "https://github.com/AshishBora/csgm"
-
-
-def cache_dir() -> Path:
-    """The folder that keeps the parts: ILO_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("ILO_CACHE") or platformdirs.user_cache_dir("ilo")).expanduser()
 
 
 def fetch(name: str) -> Path:

@@ -11,6 +11,7 @@ from ilo.study.problems import (
     denoising,
     gaussian,
     inpainting,
+    problem,
     region,
     superres,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "gaussian",
     "inpainting",
     "kept_images",
+    "problem",
     "region",
     "run",
     "superres",

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.images import check_images
-from ilo.provenance import REPOSITORY
+from ilo.provenance import cells_folder
 from ilo.study import cells, cluster
 from ilo.study.cells import Answer, Cell, Method
 from ilo.study.fingerprint import code, fingerprint
@@ -61,7 +61,7 @@ __all__ = [
     "superres",
 ]
 
-CELLS = REPOSITORY / "runs" / "cells"
+CELLS = cells_folder()
 KEYS = ["image", "task", "level", "noise", "method", "seed"]  # of these a row is the only one
 ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file is taken for a killed run's
 
