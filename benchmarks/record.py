@@ -29,6 +29,7 @@ from ilo.study.methods import ANSWERS, COMPARED, METHODS, methods_for
 
 FILES = {"celeba.csv": (range(64), COMPARED), "auto.csv": (range(32, 64), ("ILO auto", "release"))}
 ONLY_AT = {"release": study.ONE_A_TASK}
+TASKS = [problem.task for problem in study.ONE_A_TASK]
 MEASURED = ["mse", "psnr", "ssim", "lpips", "covered", "evaluations"]
 SETTING = ["layer", "radius", "step", "scale"]
 
@@ -108,9 +109,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--to", type=Path, help="CSV file of the rows, read and written (default: those committed)")
     parser.add_argument("--images", type=int, default=64, help="only the first IMAGES of each method's; needs --to")
-    parser.add_argument(
-        "--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(study.TASKS)} (default: all)"
-    )
+    parser.add_argument("--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(TASKS)} (default: all)")
     parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=[*METHODS], help="(default: all)")
     options = parser.parse_args(arguments)
     if not 1 <= options.images <= 64:
@@ -120,7 +119,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("the committed rows are of all images: name another file by --to")
     named = {f"{p.task}:{p.level:g}": p for p in study.PROBLEMS}
     words = options.problems or [*named]
-    if unknown := [word for word in words if word not in named and word not in study.TASKS]:
-        parser.error(f"no problem {unknown}: choose from {', '.join((*study.TASKS, *named))}")
+    if unknown := [word for word in words if word not in named and word not in TASKS]:
+        parser.error(f"no problem {unknown}: choose from {', '.join((*TASKS, *named))}")
     options.problems = [p for word, p in named.items() if word in words or p.task in words]
     return options

@@ -26,9 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import platformdirs
-
-from ilo.files import written_atomically
+from ilo.files import cache_dir, written_atomically
 
 
 class AssetError(RuntimeError):
@@ -122,11 +120,6 @@ PARTS = {
         size=4_945_361,
     ),
 }
-
-
-def cache_dir() -> Path:
-    """The folder that keeps the parts: ILO_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("ILO_CACHE") or platformdirs.user_cache_dir("ilo")).expanduser()
 
 
 def fetch(name: str) -> Path:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from test_grid import back, calls, photos, run, search, without_times
 
-from ilo import metrics, study
-from ilo.study import store
+from ilo import metrics, provenance, study
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "altered", "not json", "another json"])
@@ -66,11 +65,10 @@ def test_a_cell_is_one_json_document(tmp_path):
 
 def test_cells_go_to_the_checkout_else_to_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ILO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(store, "checkout", lambda: tmp_path)
-    assert store.cells_folder() == tmp_path / "runs" / "cells"
+    monkeypatch.setattr(provenance, "checkout", lambda: tmp_path)
     rows = run(None, photos(1), [study.denoising(0.1)], keep_images=True)
     assert len(list((tmp_path / "runs" / "cells").glob("*.json"))) == 1
-    monkeypatch.setattr(store, "checkout", lambda: None)
+    monkeypatch.setattr(provenance, "checkout", lambda: None)
     again = run(None, photos(1), [study.denoising(0.1)], keep_images=True)
     assert (tmp_path / "cache" / "cells" / f"{again['cell'][0]}.json").exists()
     assert study.kept_images(rows).shape == (1, 3, 16, 16)

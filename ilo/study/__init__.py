@@ -9,7 +9,6 @@ from ilo.study.problems import (
     ONE_A_TASK,
     PROBLEMS,
     REGIONS,
-    TASKS,
     Problem,
     circulant,
     colourisation,
@@ -17,10 +16,11 @@ from ilo.study.problems import (
     denoising,
     gaussian,
     inpainting,
+    problem,
     region,
     superres,
 )
-from ilo.study.store import cells_folder, kept_images, tried_settings
+from ilo.study.store import kept_images, tried_settings
 from ilo.study.subjects import Subjects, choose_subjects, near_range_faces
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "ONE_A_TASK",
     "PROBLEMS",
     "REGIONS",
-    "TASKS",
     "Answer",
     "Grid",
     "Method",
@@ -38,7 +37,6 @@ __all__ = [
     "Subjects",
     "Tried",
     "celeba_available",
-    "cells_folder",
     "choose_subjects",
     "circulant",
     "colourisation",
@@ -53,6 +51,7 @@ __all__ = [
     "methods_for",
     "near_range_faces",
     "pictures",
+    "problem",
     "region",
     "run",
     "shortened",

@@ -25,6 +25,7 @@ from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.images import check_images
 from ilo.operators.base import check_count
+from ilo.provenance import cells_folder
 from ilo.study import cells, cluster, store
 from ilo.study.cells import Cell, Method, Record
 from ilo.study.code import code_of
@@ -140,7 +141,7 @@ def run(
     Args:
         images: name -> (C, H, W) or (1, C, H, W), or names and (N, C, H, W); in [−1, 1]. Answers are clamped to that.
         problems, methods, G: as in `Grid`, and so are `options`: seeds, batch, lpips, keep_images.
-        folder: where cells are kept; None: `cells_folder`. Several processes may share it.
+        folder: where cells are kept; None: `ilo.provenance.cells_folder`. Several processes may share it.
         client: a dask.distributed.Client whose workers compute the cells, on their GPUs if they have any; None: that
             of the scheduler that the environment variable ILO_DASK names, or this process. Files are written here.
         progress: show a progress bar (unless the environment sets TQDM_DISABLE).
@@ -160,7 +161,7 @@ def run(
     names, truth = _named(images)
     options["seeds"] = list(options.get("seeds", Grid.seeds))
     grid = Grid(names, truth, list(problems), methods, G, **options)
-    folder = store.cells_folder() if folder is None else Path(folder)
+    folder = cells_folder() if folder is None else Path(folder)
     store.prepare(folder)
     client = cluster.client_from_environment() if client is None else client
     device = cluster.devices(client) if client is not None else ("cpu" if G is None else G.device.type)

@@ -14,18 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ilo.assets import cache_dir
 from ilo.files import written_atomically
-from ilo.provenance import checkout
+from ilo.provenance import cells_folder
 from ilo.study.cells import Record
 
 ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file is taken for a killed run's
-
-
-def cells_folder() -> Path:
-    """Where cells are kept when nothing else is said: runs/cells of the notebooks' checkout, or the user's cache."""
-    root = checkout()
-    return cache_dir() / "cells" if root is None else root / "runs" / "cells"
 
 
 def prepare(folder: Path) -> None:
