@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from ilo.operators import (
 )
 from ilo.operators import sensing as sensing_module
 from ilo.operators.separable import cosine_matrix
+from ilo.operators.tasks import TASKS
 from ilo.rng import generator, normal, stream
 
 RGB, GREY = (3, 13, 17), (1, 9, 8)  # neither square nor even
@@ -86,6 +88,7 @@ TABLE = {
     "rows of composition": lambda: (PartialCirculant(GREY, m=30) @ Grayscale((3, 9, 8))).rows([2, 29]),
     "a user's own": lambda: Differences(RGB),
 }
+TABLE |= {f"task {name}": partial(task.operator(), RGB, rng=6) for name, task in TASKS.items()}
 ALL = pytest.mark.parametrize("make", TABLE.values(), ids=TABLE.keys())
 
 

@@ -5,7 +5,7 @@ of standard deviation s·‖a‖ at a pixel with column a of A: the prior must o
 
     weight = factor · noise_std · column_scale(A),   column_scale(A) = ‖A‖_F/√n, n = C·H·W,
 
-which in denoising (A = I) is the usual multiple of the noise's standard deviation. `python -m benchmarks baselines`
+which in denoising (A = I) is the usual multiple of the noise's standard deviation. `python -m benchmarks tune`
 tries eight factors for every method and task on faces of the generator and on photos, none of them a test image, and
 prints what the best one for each task would gain over the one here.
 """
