@@ -30,7 +30,7 @@ def bare_pass(G, state, layer: int, steps: int) -> None:
 def step_ratios(G, batch: int, layer: int, radius: float | None) -> list[float]:
     """Time of `STEPS` solver steps over the time of as many bare passes, one ratio a block."""
     A = ilo.operators.RandomInpainting(G.image_shape, keep=0.1, rng=0)
-    y = A(G(G.sample(batch, 1)))
+    y = A(G(G.sample(batch, 1, "truth")))
     state = G.run(G.sample(batch, 0), 0, layer)
     stamps: list[float] = []
 
@@ -54,7 +54,7 @@ def step_ratios(G, batch: int, layer: int, radius: float | None) -> list[float]:
 def batch_ratio(G, batch: int, rounds) -> float:
     """Time an image takes in a batch of `batch` over the time it takes alone (median of three)."""
     A = ilo.operators.RandomInpainting(G.image_shape, keep=0.1, rng=0)
-    y = A(G(G.sample(batch, 1)))
+    y = A(G(G.sample(batch, 1, "truth")))
     ratios = []
     for _ in range(3):
         times = []

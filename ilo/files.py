@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and the folder for what can be had again."""
 
 import os
 import tempfile
@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 _UMASK = os.umask(0)  # there is no way to read it but to set it, which threads must not do
 os.umask(_UMASK)
+
+
+def cache_dir() -> Path:
+    """The folder for what can be downloaded or computed again: ILO_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("ILO_CACHE") or platformdirs.user_cache_dir("ilo")).expanduser()
 
 
 @contextmanager

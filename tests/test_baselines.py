@@ -63,7 +63,7 @@ SHORT = {
 
 def images(n=3, shape=SHAPE, dtype=torch.float32):
     """Smooth pictures with an edge, in [−1, 1]."""
-    coarse = normal(7, n, (shape[0], 3, 3), dtype=dtype)
+    coarse = normal(7, n, (shape[0], 3, 3), purpose="sample", dtype=dtype)
     x = F.interpolate(coarse, size=shape[1:], mode="bilinear").mul(0.6).clamp(-1, 1)
     x[:, :, :, shape[2] // 2 :] *= 0.5
     return x
@@ -141,8 +141,18 @@ def test_bad_input_is_named(method):
         solve(A, y.numpy())
     with pytest.raises(ValueError, match="steps must be an integer of at least 1"):
         solve(A, y, steps=0)
+    with pytest.raises(ValueError, match="steps must be an integer of at least 1"):
+        solve(A, y, steps=True)
     with pytest.raises(ValueError, match="shape"):
         solve(A, y[:, :, 1:])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_may_be_numpys(method):
+    A = OPERATORS["inpainting"]
+    y = A(images())
+    short = {name: np.int64(n) if isinstance(n, int) else n for name, n in SHORT[method].items()}
+    assert torch.equal(METHODS[method](A, y, **short), METHODS[method](A, y, **SHORT[method]))
 
 
 @pytest.mark.parametrize("method", ["lasso_dct", "lasso_wavelet", "total_variation"])
@@ -152,7 +162,7 @@ def test_bad_weights_and_operators_are_named(method):
     solve = METHODS[method]
     with pytest.raises(ValueError, match="weight must be finite and at least 0"):
         solve(A, y, weight=-1.0)
-    with pytest.raises(ValueError, match="one a problem"):
+    with pytest.raises(ValueError, match="one per problem"):
         solve(A, y, weight=torch.ones(2))
     with pytest.raises(ValueError, match="noise_std"):
         solve(A, y, noise_std=-0.1)
@@ -202,7 +212,7 @@ def test_weights_grow_with_noise_and_measurements():
 @pytest.mark.parametrize("shape", [(8, 8), (5, 9), (1, 6)])
 def test_the_cosine_transform_is_scipys(shape):
     analysis, synthesis = baselines.cosine_transform(*shape)
-    x = normal(0, 2, (3, *shape), dtype=torch.float64)
+    x = normal(0, 2, (3, *shape), purpose="sample", dtype=torch.float64)
     np.testing.assert_allclose(analysis(x).numpy(), dctn(x.numpy(), axes=(2, 3), norm="ortho"), atol=1e-12)
     torch.testing.assert_close(synthesis(analysis(x)), x, rtol=0, atol=1e-12)
 
@@ -211,7 +221,7 @@ def test_the_cosine_transform_is_scipys(shape):
 def test_the_wavelet_transform_is_pywavelets(wavelet, levels):
     """Level by level with `dwt2`, as deep as sides of 32 are no shorter than the filter."""
     analysis, synthesis = baselines.wavelet_transform(32, 32, wavelet)
-    x = normal(0, 2, (3, 32, 32), dtype=torch.float64)
+    x = normal(0, 2, (3, 32, 32), purpose="sample", dtype=torch.float64)
     expected = x.numpy().copy()
     for level in range(levels):
         side = 32 >> level
@@ -255,7 +265,7 @@ def test_fista_finds_what_scikit_learn_finds(operator, weight):
     """Coordinate descent on the explicit matrix, one image at a time: another algorithm on the same problem."""
     A = OPERATORS[operator].to(torch.float64)
     x = images(2, dtype=torch.float64)
-    y = A(x) + 0.05 * normal(3, 2, A.shape_out, dtype=torch.float64)
+    y = A(x) + 0.05 * normal(3, 2, A.shape_out, purpose="sample", dtype=torch.float64)
     analysis, synthesis = baselines.cosine_transform(*SHAPE[1:])
     found = baselines.fista(A, y, analysis, synthesis, weight=weight, steps=3000)
     n, dense = math.prod(SHAPE), matrix(A).double()
@@ -316,7 +326,7 @@ def test_a_sparse_image_is_recovered_from_enough_measurements(basis):
     c = torch.zeros(2, 256, dtype=torch.float64)
     for i in range(2):
         where = torch.randperm(256, generator=torch.Generator().manual_seed(i))[:12]
-        c[i, where] = normal(i, 1, (12,), dtype=torch.float64)[0]
+        c[i, where] = normal(i, 1, (12,), purpose="sample", dtype=torch.float64)[0]
     x = synthesis(c.view(2, *shape))
     x = x / x.abs().max()
     A = GaussianSensing(shape, m=128, rng=0).to(torch.float64)
@@ -354,7 +364,7 @@ def test_total_variation_of_a_step_is_what_the_formula_gives():
 def test_total_variation_is_as_low_as_scikit_images(weight):
     """The same objective, by Chambolle's projection method, run long."""
     x = face(1).double().mean(1, keepdim=True)
-    y = (x + 0.1 * normal(0, 1, x.shape[1:], dtype=torch.float64)).clamp(-1, 1)
+    y = (x + 0.1 * normal(0, 1, x.shape[1:], purpose="sample", dtype=torch.float64)).clamp(-1, 1)
     found = baselines.total_variation(Identity(x.shape[1:]), y, weight=weight, steps=2000)
     expected = denoise_tv_chambolle(y[0, 0].numpy(), weight=weight, eps=1e-12, max_num_iter=3000)
 
@@ -384,7 +394,7 @@ def test_total_variation_is_at_its_minimum(operator):
         x,
         torch.zeros_like(x),
         A.adjoint(y).clamp(-1, 1),
-        *(normal(s, 2, SHAPE).double().clamp(-1, 1) for s in range(8)),
+        *(normal(s, 2, SHAPE, purpose="sample").double().clamp(-1, 1) for s in range(8)),
     ]
     for other in others:
         for share in (1e-3, 1e-2, 1.0):
@@ -412,7 +422,7 @@ def test_the_decoder_has_the_weights_that_are_counted():
 
 
 def test_the_enlargement_is_bilinear_interpolation():
-    x = normal(0, 2, (3, 4, 5), dtype=torch.float64)
+    x = normal(0, 2, (3, 4, 5), purpose="sample", dtype=torch.float64)
     down, across = untrained._enlarge(4, 7), untrained._enlarge(5, 10)
     expected = F.interpolate(x, size=(7, 10), mode="bilinear", align_corners=False)
     torch.testing.assert_close(down @ x @ across.T, expected)
@@ -422,7 +432,7 @@ def test_the_batched_decoder_is_the_network_of_the_paper():
     """Against plain modules: 1×1 convolution, up-sampling, ReLU, batch normalisation of one image; tanh at the end."""
     features, weights = untrained._begin(torch.zeros(2, 1, dtype=torch.float64), 3, (4, 4), 6, 2, [5, 6])
     for w in weights:
-        w.data += 0.1 * normal(9, 2, w.shape[1:], dtype=torch.float64)
+        w.data += 0.1 * normal(9, 2, w.shape[1:], purpose="sample", dtype=torch.float64)
     enlarge = [[untrained._enlarge(4 * 2**i, 8 * 2**i)] * 2 for i in range(2)]
     found = untrained._decode(features, weights, enlarge)
     for i in range(2):
@@ -537,7 +547,7 @@ def test_csgm_is_one_round_of_the_solver():
 
 def test_csgms_penalty_is_a_mean_squared_error_against_a_sum_of_squares():
     """On a linear generator the minimiser has a closed form: (MᵀM/m + λ)⁻¹ Mᵀy/m."""
-    weight = 0.2 * normal(0, 1, (4, math.prod(SHAPE)), dtype=torch.float64)[0]  # (4, n)
+    weight = 0.2 * normal(0, 1, (4, math.prod(SHAPE)), purpose="sample", dtype=torch.float64)[0]  # (4, n)
     model = nn.Sequential(
         nn.Linear(4, 4, bias=False), nn.Linear(4, weight.shape[1], bias=False), nn.Unflatten(1, SHAPE)
     )
@@ -564,7 +574,7 @@ def test_pulse_stays_on_the_sphere_and_gets_nearer():
     norms = []
     found = baselines.pulse(G, A, y, rng=5, progress=False)
     norms = found.state["features"].norm(dim=1)
-    assert norms == pytest.approx([G.sample(1, 5)["features"].norm().item()] * 3, rel=1e-5)
+    assert norms == pytest.approx([G.sample(1, 5, "start")["features"].norm().item()] * 3, rel=1e-5)
     first = found.history.groupby("problem")["objective"].first().to_numpy()
     assert (found.objective.numpy() < 0.5 * first).all()
     error = (A(found.images) - y).square().flatten(1).mean(1)
@@ -587,7 +597,7 @@ def test_pulse_keeps_every_style_on_its_own_sphere_and_near_the_others():
     A = Downsample(G.image_shape, factor=2)
     y = A(G(G.sample(1, 3)))
     plain, crossed = (baselines.pulse(G, A, y, steps=15, geocross=w, progress=False) for w in (0.0, 50.0))
-    start = G.sample(1, 0)["latents"]
+    start = G.sample(1, 0, "start")["latents"]
     assert start.shape[1] > 1
     for result in (plain, crossed):
         torch.testing.assert_close(result.state["latents"].norm(dim=2), start.norm(dim=2), rtol=1e-4, atol=0)

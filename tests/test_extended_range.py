@@ -113,7 +113,7 @@ def test_the_first_step_moves_the_deviation_by_its_own_rate():
     G = small_generator(torch.float64)
     A, y, _ = problem(G)
     round_, searches, _ = remembered(JointRound, steps=1, radius=1e9, r1=1e9, lr_deviation=0.004, schedule=ilo.constant)
-    start = G.sample(1, 0)["features"].expand(4, -1)
+    start = G.sample(1, 0, "start")["features"].expand(4, -1)
     ilo.recover(G, A, y, rounds=[round_], progress=False)
     moved = (searches[0].latent.detach() - start).square().mean(1).sqrt()
     assert moved.tolist() == pytest.approx([0.1] * 4)  # the first step is the rate, in root mean square

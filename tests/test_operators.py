@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,7 +35,9 @@ from ilo.operators import (
     spectral_norm,
 )
 from ilo.operators import sensing as sensing_module
-from ilo.rng import generator, normal, stream
+from ilo.operators.separable import cosine_matrix
+from ilo.operators.tasks import TASKS
+from ilo.rng import normal
 
 RGB, GREY = (3, 13, 17), (1, 9, 8)  # neither square nor even
 
@@ -85,6 +88,7 @@ TABLE = {
     "rows of composition": lambda: (PartialCirculant(GREY, m=30) @ Grayscale((3, 9, 8))).rows([2, 29]),
     "a user's own": lambda: Differences(RGB),
 }
+TABLE |= {f"task {name}": partial(task.operator(), RGB, rng=6) for name, task in TASKS.items()}
 ALL = pytest.mark.parametrize("make", TABLE.values(), ids=TABLE.keys())
 
 
@@ -595,16 +599,23 @@ def test_bad_numbers_of_measurements_are_refused(make):
             make(RGB, m=10**4)
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+def test_the_cosine_matrix_is_its_formula_and_orthonormal(n):
+    k, position = np.arange(n)[:, None], np.arange(n) + 0.5
+    want = np.sqrt(np.where(k == 0, 1, 2) / n) * np.cos(np.pi * k * position / n)
+    C = cosine_matrix(n)
+    np.testing.assert_allclose(C.numpy(), want, atol=2e-14)
+    torch.testing.assert_close(C @ C.T, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-14)
+
+
 def test_operators_noise_and_latents_of_one_seed_are_independent():
     """The filter of a circulant, the noise and the latents are different numbers, though all have seed 0."""
-    streams = [stream(0, "noise"), stream(0, "filter"), stream(0, "noise", 1), generator(0), generator(0, 0)]
-    assert len({g.initial_seed() for g in streams}) == 5
     n = 500
     draws = [
         PartialCirculant(RGB, m=1, rng=0).filter[:n],
         GaussianSensing(RGB, m=1, rng=0).matrix[0, :n],
         measure(Identity(RGB), torch.zeros(1, *RGB), 1.0, rng=0).flatten()[:n],
-        normal(0, 1, (n,))[0],
+        normal(0, 1, (n,), purpose="start")[0],
     ]
     correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(4)
     assert correlation.abs().max() < 5 / math.sqrt(n)

@@ -25,7 +25,7 @@ def generator():
 def test_prior_is_the_mean_and_covariance_of_the_features():
     G = generator()
     prior = ilo.feature_prior(G, 1, samples=600, rank=30, batch=200)
-    features = G.run(G.sample(600, 0), 0, 1)["features"]
+    features = G.run(G.sample(600, 0, "prior"), 0, 1)["features"]
     torch.testing.assert_close(prior.mean, features.mean(0), rtol=1e-4, atol=1e-5)
     covariance = prior.basis.T @ prior.basis + prior.residual.square().diag()
     torch.testing.assert_close(covariance, features.T.cov(), rtol=1e-3, atol=1e-4)

@@ -100,7 +100,7 @@ def test_radius_per_problem_holds_for_restarts_too():
     G = small_generator()
     A, y, _ = problem(G)
     result = solve(G, A, y, rounds=[Round(1, 20, 0.2, radius=torch.tensor([0.1, 0.5, 1.0]))], restarts=2)
-    starts = [G.run(G.sample(2, 0), 0, 1)["features"][r] for r in result.rounds[0].restart]
+    starts = [G.run(G.sample(2, 0, "start"), 0, 1)["features"][r] for r in result.rounds[0].restart]
     deviation = (result.state["features"] - torch.stack(starts)).abs().sum(1)
     assert deviation == pytest.approx([0.1, 0.5, 1.0], rel=1e-3)
 
@@ -109,7 +109,7 @@ def test_keep_norm_stays_on_the_sphere():
     G = small_generator()
     A, y, _ = problem(G)
     result = solve(G, A, y, rounds=[Round(0, 20, 0.4, constraint=ilo.keep_norm)], restarts=1)
-    start = G.sample(1, 0)["features"].norm()
+    start = G.sample(1, 0, "start")["features"].norm()
     assert result.state["features"].norm(dim=1) == pytest.approx([start.item()] * 3, rel=1e-5)
 
 

@@ -219,7 +219,7 @@ def test_the_lower_bound_of_a_linear_network_is_the_norm_of_the_product():
 def test_the_lower_bound_finds_the_jacobians_largest_singular_value():
     torch.manual_seed(0)
     G = one_layer(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 8), latent_shape=(6,))
-    points = G.sample(5, 3)
+    points = G.sample(5, 3, "probe")
     jacobians = [torch.autograd.functional.jacobian(lambda z: G(z[None])[0], point) for point in points["features"]]
     largest = max(float(torch.linalg.matrix_norm(J, 2)) for J in jacobians)
     assert lipschitz_lower_bound(G, points=points, iterations=400) == pytest.approx(largest, rel=1e-5)

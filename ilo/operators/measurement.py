@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ilo.images import check_images
-from ilo.rng import Rng, normal, seed_of, stream
+from ilo.rng import Rng, normal
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise_std: float = 0.0, rn
         A: any callable from images to measurements, batch first; it need not be linear.
         x: images (B, C, H, W) in [−1, 1].
         noise_std: in the units of the measurements, at least 0.
-        rng: seed or torch.Generator; sample i draws the same noise whatever the batch. Or one seed a sample.
+        rng: seed or torch.Generator; sample i draws the same noise whatever the batch. Or one seed per sample.
 
     Raises:
         ValueError: if `x` is no batch of images in [−1, 1], or `noise_std` is negative or not finite.
@@ -29,12 +29,4 @@ def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise_std: float = 0.0, rn
     y = A(x)
     if noise_std == 0:
         return y.clone()  # the identity gives x itself
-    return y + noise_std * normal(_noise_seeds(rng, len(y)), len(y), y.shape[1:], dtype=y.dtype, device=y.device)
-
-
-def _noise_seeds(rng: Rng | Sequence[int], n: int) -> list[int]:
-    """One seed a sample, of streams that nothing else draws from: an image made with the same `rng` is independent."""
-    if isinstance(rng, Sequence):
-        return [stream(seed, "noise", 0).initial_seed() for seed in rng]
-    seed = seed_of(rng)
-    return [stream(seed, "noise", i).initial_seed() for i in range(n)]
+    return y + noise_std * normal(rng, len(y), y.shape[1:], purpose="noise", dtype=y.dtype, device=y.device)

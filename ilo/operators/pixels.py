@@ -116,7 +116,7 @@ class RandomInpainting(Inpainting):
             raise ValueError(f"keep is the fraction of pixels to observe, in (0, 1], got {keep}")
         m = max(1, round(keep * height * width))
         mask = torch.zeros(height * width, dtype=torch.bool)
-        mask[torch.randperm(height * width, generator=stream(rng, "inpainting"))[:m]] = True
+        mask[torch.randperm(height * width, generator=stream(rng, "mask"))[:m]] = True
         super().__init__(mask.view(height, width), channels)
 
 

@@ -58,7 +58,7 @@ class GaussianSensing(LinearOperator):
         n = math.prod(self.shape_in)
         height = max(1, BLOCK_ENTRIES // n)
         for block in torch.unique(self._ids // height).tolist():
-            draws = torch.randn(height, n, generator=stream(self._seed, "gaussian", block), dtype=torch.float32)
+            draws = torch.randn(height, n, generator=stream(self._seed, "operator", block), dtype=torch.float32)
             positions = (self._ids // height == block).nonzero().flatten()
             yield positions, draws[self._ids[positions] % height] * self._scale
 
@@ -169,7 +169,7 @@ class PartialFourier(LinearOperator):
             raise ValueError(f"m = {m} frequencies are more than the {len(half)} that differ in images of this shape")
         if not 0 <= center <= m:
             raise ValueError(f"center must lie in 0 … m = {m}, got {center}")
-        others = center + torch.randperm(len(half) - center, generator=stream(rng, "fourier"))
+        others = center + torch.randperm(len(half) - center, generator=stream(rng, "frequencies"))
         order = torch.cat([torch.arange(center), others])
         chosen = order[:m].sort().values
         half, real = half[chosen], real[chosen]

@@ -1,14 +1,19 @@
-"""Inverse problems by name: what is measured, at which level, under which noise. The rows of a grid (`ilo.study`)."""
+"""Inverse problems by name: what is measured, at which level, under which noise. The rows of a grid (`ilo.study`).
+
+The tasks are those of `ilo.operators.tasks`; `LEVELS` says at which of their levels reference rows are recorded.
+"""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
 from ilo import operators
 from ilo.operators import LinearOperator
+from ilo.operators.tasks import TASKS
 
 # Missing regions on a face that fills the image as in a passport photo: (top, bottom, left, right), of 64.
 REGIONS = {"eyes": (20, 34, 10, 54), "mouth": (42, 56, 18, 46), "half": (0, 64, 32, 64)}
@@ -38,9 +43,22 @@ class Problem:
         return f"{self.task} at {self.level:g}, noise {self.noise:g}"
 
 
+def problem(task: str, level: float | None = None, noise: float | None = None, **options: Any) -> Problem:
+    """A task of `ilo.operators.tasks.TASKS` by its name there: "inpaint", "superres", ….
+
+    level, noise: the task's own where none is given; in denoising they are one. options: further ones of the task.
+    """
+    if task not in TASKS:
+        raise ValueError(f"no task {task!r}: choose from {', '.join(TASKS)}")
+    chosen = TASKS[task]
+    level = chosen.default if level is None else level
+    noise = level if chosen.level == "noise" else chosen.noise if noise is None else noise
+    return Problem(chosen.title, level, chosen.operator(level, **options), noise)
+
+
 def inpainting(keep: float, noise: float = 0.02) -> Problem:
     """Random pixels; level: the fraction seen."""
-    return Problem("inpainting", keep, partial(operators.RandomInpainting, keep=keep), noise)
+    return problem("inpaint", keep, noise)
 
 
 def region(name: str, noise: float = 0.02) -> Problem:
@@ -53,7 +71,7 @@ def region(name: str, noise: float = 0.02) -> Problem:
 
 def gaussian(fraction: float | None = None, *, m: int | None = None, noise: float = 0.02) -> Problem:
     """Gaussian measurements, a `fraction` of C·H·W or `m` of them; level: the one that is given."""
-    return _sensing("Gaussian", operators.GaussianSensing, fraction, m, noise)
+    return _sensing("compress", operators.GaussianSensing, fraction, m, noise)
 
 
 def circulant(fraction: float | None = None, *, m: int | None = None, noise: float = 0.02) -> Problem:
@@ -63,41 +81,33 @@ def circulant(fraction: float | None = None, *, m: int | None = None, noise: flo
 
 def superres(factor: int, kernel: str = "bicubic", noise: float = 0.02) -> Problem:
     """Super-resolution; level: the factor."""
-    return Problem(
-        "super-resolution", factor, partial(_fixed, operators.Downsample, factor=factor, kernel=kernel), noise
-    )
+    return problem("superres", factor, noise, kernel=kernel)
 
 
 def denoising(noise: float) -> Problem:
     """All pixels under noise; level: its standard deviation."""
-    return Problem("denoising", noise, partial(_fixed, operators.Identity), noise)
+    return problem("denoise", noise)
 
 
 def colourisation(noise: float = 0.02) -> Problem:
     """Luma alone; level: 0, there is nothing to vary."""
-    return Problem("colourisation", 0.0, partial(_fixed, operators.Grayscale), noise)
+    return problem("colourise", noise=noise)
 
 
 def deblurring(width: float, noise: float = 0.02) -> Problem:
     """A Gaussian blur; level: its standard deviation in pixels."""
-    return Problem("deblurring", width, partial(_fixed, operators.Blur, sigma=width), noise)
+    return problem("deblur", width, noise)
 
 
 def _sensing(task: str, make: Callable, fraction: float | None, m: int | None, noise: float) -> Problem:
+    title = TASKS[task].title
     if (fraction is None) == (m is None):
-        raise ValueError(f"{task}: give a fraction or m, one of them")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise ValueError(f"{task}: the fraction must lie in (0, 1], got {fraction}: a number of measurements is m=…")
-    return Problem(task, fraction if m is None else m, partial(_sense, make, fraction, m), noise)
-
-
-def _sense(make: Callable, fraction: float | None, m: int | None, shape, rng) -> LinearOperator:
-    return make(shape, m=m if fraction is None else max(1, round(fraction * math.prod(shape))), rng=rng)
-
-
-def _fixed(make: Callable, shape, rng, **options) -> LinearOperator:
-    """An operator without randomness."""
-    return make(shape, **options)
+        raise ValueError(f"{title}: give a fraction or m, one of them")
+    if m is not None:
+        return Problem(title, m, partial(make, m=m), noise)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"{title}: the fraction must lie in (0, 1], got {fraction}: a number of measurements is m=…")
+    return problem(task, fraction, noise)
 
 
 def _region(name: str, shape, rng) -> LinearOperator:
@@ -108,3 +118,17 @@ def _region(name: str, shape, rng) -> LinearOperator:
         round(top * height / 64) : round(bottom * height / 64), round(left * width / 64) : round(right * width / 64)
     ] = 0
     return operators.Inpainting(mask, channels)
+
+
+# The levels at which reference rows are recorded, by task; the first of each is the one where one of a task will do.
+LEVELS: dict[str, tuple[float, ...]] = {
+    "inpaint": (0.1, 0.01, 0.02, 0.05, 0.2, 0.5),
+    "compress": (0.1, 0.01, 0.02, 0.05, 0.2),
+    "circulant": (0.1, 0.01, 0.02, 0.05, 0.2),
+    "superres": (4, 2, 8),
+    "denoise": (0.3, 0.1),
+    "deblur": (2.0,),
+    "colourise": (0.0,),
+}
+PROBLEMS = [problem(task, level) for task, levels in LEVELS.items() for level in sorted(levels)]
+ONE_A_TASK = [p for p in PROBLEMS if any((p.task, p.level) == (TASKS[t].title, of[0]) for t, of in LEVELS.items())]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator
-from ilo.rng import Rng, generator, seed_of
+from ilo.rng import Rng, stream
 
 PIXELS = 64
 NOISE_STD = 0.25  # of the decoder's Gaussian likelihood, on pixels in [−1, 1]: weighs the data against the prior
@@ -55,18 +55,18 @@ def train_digits(*, latent: int = 8, width: int = 128, epochs: int = 100, rng: R
     if min(latent, width, epochs) < 1:
         raise ValueError(f"latent, width and epochs must be at least 1, got {latent}, {width}, {epochs}")
     digits = load_digits()
-    stream = generator(seed_of(rng))
-    encoder = _initialised(nn.Sequential(nn.Flatten(), *_perceptron(PIXELS, 2 * width, 2 * latent)), stream)
+    g = stream(rng, "weights")
+    encoder = _initialised(nn.Sequential(nn.Flatten(), *_perceptron(PIXELS, 2 * width, 2 * latent)), g)
     decoder = _initialised(
-        nn.Sequential(*_perceptron(latent, width, width, PIXELS), nn.Tanh(), nn.Unflatten(1, (1, 8, 8))), stream
+        nn.Sequential(*_perceptron(latent, width, width, PIXELS), nn.Tanh(), nn.Unflatten(1, (1, 8, 8))), g
     )
-    steps_an_epoch = math.ceil(len(digits) / BATCH)
+    steps_per_epoch = math.ceil(len(digits) / BATCH)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=RATE, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps_an_epoch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps_per_epoch)
     with _one_thread():
         for _ in range(epochs):
-            for batch in torch.randperm(len(digits), generator=stream).split(BATCH):
-                loss = _negative_elbo(encoder, decoder, digits[batch], stream)
+            for batch in torch.randperm(len(digits), generator=g).split(BATCH):
+                loss = _negative_elbo(encoder, decoder, digits[batch], g)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -93,19 +93,19 @@ def _perceptron(*widths: int) -> list[nn.Module]:
     return modules[:-1]
 
 
-def _initialised(model: nn.Sequential, stream: torch.Generator) -> nn.Sequential:
-    """Initialise as He et al. do, from `stream` alone: torch's own way draws from the global generator."""
+def _initialised(model: nn.Sequential, g: torch.Generator) -> nn.Sequential:
+    """Initialise as He et al. do, from `g` alone: torch's own way draws from the global generator."""
     for module in model:
         if isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=stream)
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=g)
             nn.init.zeros_(module.bias)
     return model
 
 
-def _negative_elbo(encoder: nn.Module, decoder: nn.Module, x: Tensor, stream: torch.Generator) -> Tensor:
+def _negative_elbo(encoder: nn.Module, decoder: nn.Module, x: Tensor, g: torch.Generator) -> Tensor:
     """Mean over the batch of ‖x − decoder(z)‖²/2σ² + KL(q(z|x), N(0, I)), with z drawn from q."""
     mean, log_variance = encoder(x).chunk(2, dim=1)  # (B, k) both
-    z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=stream)
+    z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=g)
     misfit = (decoder(z) - x).square().sum() / (2 * NOISE_STD**2)
     divergence = (log_variance.exp() + mean.square() - 1 - log_variance).sum() / 2
     return (misfit + divergence) / len(x)

@@ -86,7 +86,7 @@ def lipschitz_lower_bound(
     if n < 1 or iterations < 1:
         raise ValueError(f"n and iterations must be at least 1, got n={n}, iterations={iterations}")
     seed = seed_of(rng)
-    points = G.run(G.sample(n, seed), 0, start) if points is None else G.run(points, start, start)
+    points = G.run(G.sample(n, seed, "probe"), 0, start) if points is None else G.run(points, start, start)
     names, shapes = list(points), [t.shape[1:] for t in points.values()]
     x = _flat(points)  # (B, all numbers of a state)
 
@@ -96,7 +96,7 @@ def lipschitz_lower_bound(
         return _flat(G.run(state, start, stop))
 
     _, pull_back = torch.func.vjp(layers, x)
-    v = normal(seed, len(x), x.shape[1:], dtype=x.dtype, device=x.device)
+    v = normal(seed, len(x), x.shape[1:], purpose="direction", dtype=x.dtype, device=x.device)
     for _ in range(iterations):
         v = v / v.norm(dim=1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
         u = _forward_product(layers, x, v)  # (B, d_out)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator, State
-from ilo.rng import Rng, generator, seed_of
+from ilo.rng import Rng, seed_of, stream
 
 
 def sample_l2_ball(n: int, dim: int, radius: float, rng: Rng) -> Tensor:
@@ -23,9 +23,9 @@ def sample_l2_ball(n: int, dim: int, radius: float, rng: Rng) -> Tensor:
     seed = seed_of(rng)
     draws = []
     for i in range(n):
-        stream = generator(seed, i)
-        direction = torch.randn(dim, generator=stream, dtype=torch.float64)
-        depth = torch.rand((), generator=stream, dtype=torch.float64) ** (1 / dim)
+        g = stream(seed, "ball", i)
+        direction = torch.randn(dim, generator=g, dtype=torch.float64)
+        depth = torch.rand((), generator=g, dtype=torch.float64) ** (1 / dim)
         draws.append(depth * direction / direction.norm())
     return radius * torch.stack(draws)
 
@@ -47,10 +47,10 @@ def sample_l1_ball(n: int, dim: int, radius: float, rng: Rng, *, nonzeros: int |
     seed = seed_of(rng)
     points = torch.zeros(n, dim, dtype=torch.float64)
     for i, point in enumerate(points):
-        stream = generator(seed, i)
-        spacing = torch.empty(nonzeros + 1, dtype=torch.float64).exponential_(generator=stream)
-        sign = 1.0 - 2.0 * torch.randint(2, (nonzeros,), generator=stream)
-        where = torch.randperm(dim, generator=stream)[:nonzeros]
+        g = stream(seed, "deviation", i)
+        spacing = torch.empty(nonzeros + 1, dtype=torch.float64).exponential_(generator=g)
+        sign = 1.0 - 2.0 * torch.randint(2, (nonzeros,), generator=g)
+        where = torch.randperm(dim, generator=g)[:nonzeros]
         point[where] = radius * sign * spacing[:-1] / spacing.sum()
     return points
 
@@ -86,10 +86,10 @@ def sample_extended_range(
         )
     seed = seed_of(rng)
     [(name, shape)] = G.latent_shapes.items()
-    z = sample_l2_ball(n, math.prod(shape), r1, generator(seed, 0)).reshape(n, *shape)
+    z = sample_l2_ball(n, math.prod(shape), r1, seed).reshape(n, *shape)
     state = G.run({name: z.to(G.device, G.dtype)}, 0, layer)
     [(name, features)] = state.items()
-    v = sample_l1_ball(n, features[0].numel(), radius, generator(seed, 1), nonzeros=nonzeros).reshape(features.shape)
+    v = sample_l1_ball(n, features[0].numel(), radius, seed, nonzeros=nonzeros).reshape(features.shape)
     return {name: features + v.to(G.device, G.dtype)}
 
 

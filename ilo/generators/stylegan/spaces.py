@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ilo.generators.base import State
 from ilo.generators.stylegan.network import EPS, GAIN, SLOPE
+from ilo.rng import stream
 
 LR_MULTIPLIER = 0.01  # of the mapping network's layers; checkpoints store weights divided by it
 FIT_SAMPLES = 16384
@@ -58,7 +59,7 @@ class MappingNetwork(nn.Module):
     @torch.no_grad()
     def draw(self, labels: Tensor) -> Tensor:
         """`before_last_activation` of FIT_SAMPLES fixed latents, over `labels` (k, classes) in turn."""
-        z = torch.randn(FIT_SAMPLES, self.z_dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        z = torch.randn(FIT_SAMPLES, self.z_dim, generator=stream(0, "prior"), dtype=torch.float64)
         z = z.to(self.layers[0].weight)
         turn = torch.arange(FIT_SAMPLES) % max(1, len(labels))
         return self.before_last_activation(z, labels.to(z)[turn] if self.num_classes else None)
@@ -67,7 +68,7 @@ class MappingNetwork(nn.Module):
 class PaperStyles(nn.Module):
     """w = LeakyReLU_0.2(std·latent + mean): latents (B, n, w_dim) to styles, for any n.
 
-    Mean and standard deviation, one a coordinate, are those of the mapping network before its last leaky ReLU.
+    Mean and standard deviation, one per coordinate, are those of the mapping network before its last leaky ReLU.
     """
 
     def __init__(self, mapping: MappingNetwork, labels: Tensor):
