@@ -5,7 +5,7 @@ from hypothesis import settings
 
 from ilo import generators
 
-settings.register_profile("ilo")  # a busy machine is slow, not wrong
+settings.register_profile("ilo", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("ilo")
 
 
