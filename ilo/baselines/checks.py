@@ -31,6 +31,12 @@ def check_measurements(y: Tensor) -> None:
         raise ValueError("measurements hold NaN or infinite values")
 
 
+def check_count(n: int, what: str) -> None:
+    """Raise ValueError unless `n` is an integer of at least 1."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"{what} must be an integer of at least 1, got {n!r}")
+
+
 def check_positive(value: float, what: str) -> None:
     """Raise ValueError unless `value` is a positive finite number."""
     if not (math.isfinite(value) and value > 0):

@@ -14,10 +14,9 @@ import torch
 from scipy.fft import dct
 from torch import Tensor
 
-from ilo.baselines.checks import check_linear, weight_per_problem
+from ilo.baselines.checks import check_count, check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 
 Transform = Callable[[Tensor], Tensor]
 
