@@ -37,7 +37,7 @@ def default_weight(method: str, A: LinearOperator, noise_std: float) -> float:
 
 @torch.no_grad()
 def column_scale(A: LinearOperator) -> float:
-    """Return the root mean square of the norms of A's columns, ‖A‖_F/√n, from 16 random signs a pixel.
+    """Return the root mean square of the norms of A's columns, ‖A‖_F/√n, from 16 random signs per pixel.
 
     E‖A v‖² = ‖A‖_F² for random signs v (Hutchinson 1990): right to a few per cent,
     and exactly where the columns are orthogonal.

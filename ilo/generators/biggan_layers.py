@@ -33,7 +33,7 @@ def biggan(
 
     Args:
         weights: name → tensor; one floating dtype, which becomes the generator's.
-        label: the class whose embedding samples start from: an index, or one weight a class; None: their mean.
+        label: the class whose embedding samples start from: an index, or one weight per class; None: their mean.
         name: what results and figures call it.
 
     A round optimises, unless told otherwise, everything that the state at its layer holds: features, the embedding and

@@ -1,4 +1,4 @@
-"""Class labels of conditional generators, as one weight a class."""
+"""Class labels of conditional generators, as one weight per class."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def label_vector(label: int | Sequence[float] | None, num_classes: int) -> Tensor:
-    """One weight a class, (num_classes,): one-hot for an index, the given numbers, or 1/num_classes for None.
+    """One weight per class, (num_classes,): one-hot for an index, the given numbers, or 1/num_classes for None.
 
     Raises:
         ValueError: no such class, or a generator without classes was given a label.

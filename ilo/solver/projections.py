@@ -1,4 +1,4 @@
-"""Euclidean projections onto balls and spheres, one a sample: what keeps a round near where it started.
+"""Euclidean projections onto balls and spheres, sample by sample: what keeps a round near where it started.
 
 Each takes `x` (B, ...), a radius (a number, or (B,)) and a center (like `x`; 0 by default), treats every sample by
 itself over all but the batch axis, never modifies what it is given, and may be differentiated through.
@@ -129,7 +129,7 @@ def _deviation(x: Tensor, radius: float | Tensor, center: Tensor | None) -> tupl
         )
     radius = torch.as_tensor(radius, dtype=x.dtype, device=x.device)
     if radius.ndim > 1 or radius.numel() not in (1, len(x)):
-        raise ValueError(f"radius must be a number or of shape ({len(x)},), one a sample, got {tuple(radius.shape)}")
+        raise ValueError(f"radius must be a number or of shape ({len(x)},), one per sample, got {tuple(radius.shape)}")
     if not (radius >= 0).all():
         raise ValueError(f"radius must be at least 0, got {radius.tolist()}")
     return x if center is None else x - center, radius.view(-1, *[1] * (x.ndim - 1))

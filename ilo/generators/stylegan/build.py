@@ -66,7 +66,7 @@ def stylegan2(
         noise: "fixed": layer 0 adds the checkpoint's maps to the state. "free": the maps are part of the state at
             layer 0, drawn like latents, and are optimised by default. "zero": none.
         truncation: ψ of w_avg + ψ·(w − w_avg); 1 leaves the styles alone.
-        label: class index, or one weight a class, of a class-conditional network. None: the mean of its classes; in
+        label: class index, or one weight per class, of a class-conditional network. None: the mean of its classes; in
             the space "paper" the Gaussian is then fitted to all classes alike.
         clamp: bound on the absolute value of what a convolution gives (NVIDIA's ``conv_clamp``), or None.
         name: what results and figures call it.

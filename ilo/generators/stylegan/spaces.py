@@ -67,7 +67,7 @@ class MappingNetwork(nn.Module):
 class PaperStyles(nn.Module):
     """w = LeakyReLU_0.2(std·latent + mean): latents (B, n, w_dim) to styles, for any n.
 
-    Mean and standard deviation, one a coordinate, are those of the mapping network before its last leaky ReLU.
+    Mean and standard deviation, one per coordinate, are those of the mapping network before its last leaky ReLU.
     """
 
     def __init__(self, mapping: MappingNetwork, labels: Tensor):
