@@ -44,7 +44,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "cli", "files", "images", "metrics", "perceptual", "plots", "provenance",
-    "reproduce", "rng", "solver", "verify",
+    "publish", "reproduce", "rng", "solver", "verify",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import perceptual as perceptual
     from ilo import plots as plots
     from ilo import provenance as provenance
+    from ilo import publish as publish
     from ilo import reproduce as reproduce
     from ilo import rng as rng
     from ilo import solver as solver

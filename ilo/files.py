@@ -1,6 +1,8 @@
 """Files that are whole or not there, and the folder for what can be had again."""
 
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,3 +38,30 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copied_atomically(source: str | Path, target: str | Path) -> Path:
+    """Copy a file's contents in one step, as `written_atomically`; return `target`."""
+    with written_atomically(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return Path(target)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Wait until no other process or thread is inside for the same `path`, a file that is made and stays.
+
+    The system lets go of it when a process ends, however it ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file lets the next one in

@@ -1,55 +1,58 @@
-"""Compare the numbers of a fresh run with the committed ones, and say what moved.
+"""Compare the numbers of a run with the committed ones, and say what moved.
 
-The reference is data/reference/: celeba.csv, and under quick/ the numbers behind the figures of the quick profile.
+The reference is figures/: the rows behind every committed figure, and tolerances.csv, how far each quantity's mean may
+move and where that is known from.
 
 Rows of one image drift between processors, as optimisation amplifies rounding; means over images and seeds hold. So
-what is compared is the mean of each metric over the rows of a task, level and method (and whatever else tells a file's
-groups apart), of the images, seeds and evaluations that both have, and then the mean over all rows of a method.
-`TOLERANCES` are for means of 16 rows or more; the mean of n < 16 may move 4/√n times as far, a single row 1.2 dB. With
-AVX2 in place of AVX-512 instructions single rows of experiments 01, 03, 06 and 07 (quick) moved by up to 0.51 dB, other
-than those above the `CEILING`, and no mean by more than it may.
+what is compared is the mean of each quantity over the rows of a task, level and method (and whatever else tells a
+file's groups apart), of the images, seeds and evaluations that both have, and then the mean over all rows of a method.
+Tolerances are for means of 16 rows or more; the mean of n < 16 may move 4/√n times as far.
 """
 
 import math
-import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ilo.files import written_atomically
-from ilo.provenance import REPOSITORY
+from ilo.provenance import checkout, runs_folder
 
-REFERENCE = REPOSITORY / "data" / "reference"
-FIGURES = REPOSITORY / "figures"
-QUICK = "quick"  # the folder of the reference that `update` writes
-
-FORMULA = (0.0, 1e-6)
-# How far a mean may move: (absolute, relative to the reference); the larger of the two counts.
-TOLERANCES = {
-    "psnr": (0.3, 0.0),  # dB
-    "ssim": (0.02, 0.0),
-    "lpips": (0.02, 0.0),
-    "mse": (0.0, 0.1),
-    # theory_bound and theory_measurements: formulas
-    **dict.fromkeys(("γ = 0.25", "γ = 0.5", "γ = 0.9", "ILO", "CSGM", "unconstrained"), FORMULA),
-    # theory_lipschitz: of networks, one of them trained there
-    **dict.fromkeys(("certified", "found", "L1 certified", "L1 found", "L2 certified", "L2 found"), (0.0, 0.01)),
-}
+TOLERANCES = "tolerances.csv"
 MANY = 16  # rows, from which on the tolerances hold as they are
-# What is better counts as this good: where a search gets to an image of the generator's own, rounding decides whether
-# it ends at 30 dB or at 50.
-CEILING = {"psnr": ("upper", 30.0), "mse": ("lower", 0.004)}  # mse of 30 dB
 # Columns that tell groups apart, where a file has them.
 GROUPS = (
     "kind", "task", "level", "noise", "m", "layer", "radius", "steps", "class", "K", "L2", "generator", "cut", "run",
-    "method",
+    "metric", "method",
 )  # fmt: skip
 # Columns that tell the rows of a group apart. A search of other length is another row: a full run's is not compared
 # with a quick one's.
 MEMBERS = ("image", "seed", "draw", "evaluations")
+NO_TOLERANCE = f"{TOLERANCES} names none of its quantities"
 SHOWN = 20  # sentences about one file
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far the mean of `quantity` may move in files whose name fits the pattern `file`.
+
+    absolute, relative (to the reference): the larger of the two counts. lower, upper: what lies beyond counts as this
+    value, infinite where there is no such bound. source: where the tolerance is known from.
+    """
+
+    file: str
+    quantity: str
+    absolute: float
+    relative: float
+    lower: float
+    upper: float
+    source: str
+
+    def allowed(self, then: float, rows: int) -> float:
+        """How far a mean of `rows` rows may move from `then`."""
+        return max(self.absolute, self.relative * abs(then)) * max(1.0, math.sqrt(MANY / rows))
 
 
 @dataclass(frozen=True)
@@ -72,28 +75,39 @@ class Comparison:
         return not (self.moved or self.missing)
 
 
-def verify(fresh: str | Path = FIGURES, reference: str | Path = REFERENCE) -> list[Comparison]:
-    """Compare every CSV file of `fresh` with the one of the same name in `reference` or in its folder quick/.
+def verify(fresh: str | Path | None = None, reference: str | Path | None = None) -> list[Comparison]:
+    """Compare every CSV file of `fresh` with the one of the same name in `reference`.
 
     Files, tasks, levels, images and seeds that only one side has are left out: a run may cover less than the reference.
     But a method that the reference has at a level of the fresh run, and the fresh run has not, is missing.
 
+    Args:
+        fresh: the run's CSV files; None: runs/figures of the checkout or working directory.
+        reference: what to compare with; None: the checkout's figures/. Its tolerances.csv counts, else the checkout's.
+
     Raises:
         ValueError: there is nothing that could be compared, with the reasons.
     """
-    fresh, reference = Path(fresh), Path(reference)
+    home = checkout()
+    fresh = runs_folder() / "figures" if fresh is None else Path(fresh)
+    if reference is None and home is None:
+        raise ValueError("no committed figures here: run this in a checkout of the repository, or name a --reference")
+    reference = home / "figures" if reference is None else Path(reference)
     for folder in (fresh, reference):
         if not folder.is_dir():
             raise ValueError(f"no folder {folder}: run `ilo reproduce` first, or name the folder of a run's CSV files")
-    committed = {path.name: path for path in (*reference.glob("*.csv"), *(reference / QUICK).glob("*.csv"))}
+    tolerances = _tolerances_for(reference, home)
+    committed = {path.name: path for path in reference.glob("*.csv") if path.name != TOLERANCES}
     comparisons = []
     for path in sorted(fresh.glob("*.csv")):
+        if path.name == TOLERANCES:
+            continue
         if path.name not in committed:
             comparisons.append(Comparison(path.name, reason="no reference"))
             continue
         other = committed[path.name]
         try:
-            comparison = compare(path.name, pd.read_csv(path), pd.read_csv(other))
+            comparison = compare(path.name, pd.read_csv(path), pd.read_csv(other), tolerances)
         except ValueError as error:
             comparison = Comparison(path.name, reason=str(error))
         comparisons.append(replace(comparison, identical=path.read_bytes() == other.read_bytes()))
@@ -105,89 +119,87 @@ def verify(fresh: str | Path = FIGURES, reference: str | Path = REFERENCE) -> li
     return comparisons
 
 
-def update(fresh: str | Path = FIGURES, reference: str | Path = REFERENCE) -> list[Path]:
-    """Make the CSV files of `fresh` that can be compared the reference's quick/, in place of what is there.
+def _tolerances_for(reference: Path, home: Path | None) -> list[Tolerance]:
+    places = [reference / TOLERANCES, *([] if home is None else [home / "figures" / TOLERANCES])]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ValueError(f"no {places[0]}: it says how far the mean of each quantity may move")
+    return read_tolerances(found)
 
-    Left out are files that hold no metric, and those that are a copy of the reference (a figure of it was drawn). The
-    provenance beside a file (.json) goes with it.
 
-    Returns:
-        The CSV files written.
+def read_tolerances(path: str | Path) -> list[Tolerance]:
+    """Read the table of tolerances: a row for each file pattern and quantity, of which the first that fits counts.
 
     Raises:
-        ValueError: no file of `fresh` can be compared; the reference is as it was.
+        ValueError: a column that is missing, or a value that is no number of at least 0.
     """
-    fresh, reference = Path(fresh), Path(reference)
-    copies = {path.read_bytes() for path in reference.glob("*.csv")}
-    chosen = []
-    for path in sorted(fresh.glob("*.csv")):
-        table = pd.read_csv(path)
-        metrics, groups, _ = _columns(table, table)
-        if metrics and groups and path.read_bytes() not in copies:
-            chosen.append(path)
-    if not chosen:
-        raise ValueError(f"no CSV file in {fresh} holds metrics: run `ilo reproduce` first, or name the run's folder")
-    folder = reference / QUICK
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = set()
-    for path in chosen:
-        for source in (path, path.with_suffix(".json")):
-            if source.exists():
-                with written_atomically(folder / source.name) as temporary:
-                    shutil.copyfile(source, temporary)
-                kept.add(source.name)
-    for old in (*folder.glob("*.csv"), *folder.glob("*.json")):
-        if old.name not in kept:
-            old.unlink()
-    return [folder / path.name for path in chosen]
+    table = pd.read_csv(path)
+    names = list(Tolerance.__dataclass_fields__)
+    if lacking := [name for name in names if name not in table]:
+        raise ValueError(f"{path} must have the columns {', '.join(names)}: it lacks {', '.join(lacking)}")
+    try:
+        numbers = table[["absolute", "relative"]].astype(float)
+        table = table.assign(lower=table["lower"].fillna(-math.inf), upper=table["upper"].fillna(math.inf))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not (np.isfinite(numbers) & (numbers >= 0)).all(axis=None):
+        raise ValueError(f"{path}: absolute and relative are finite numbers of at least 0")
+    return [Tolerance(**row) for row in table[names].to_dict("records")]
 
 
-def compare(name: str, fresh: pd.DataFrame, reference: pd.DataFrame) -> Comparison:
+def compare(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances: Sequence[Tolerance]) -> Comparison:
     """Compare the means of two tables of rows.
 
     Raises:
-        ValueError: they have no metric, no group or no row in common.
+        ValueError: they have no quantity, no group or no row in common.
     """
-    metrics, groups, keys = _columns(fresh, reference)
-    if not (metrics and groups):
-        raise ValueError(f"{name}: no metric ({', '.join(TOLERANCES)}) or no group ({', '.join(GROUPS)}) in common")
-    fresh, reference = (_alike(_levelled(table, metrics), keys) for table in (fresh, reference))
-    one_row_each = (_means(table, keys, metrics).drop(columns="rows").reset_index() for table in (fresh, reference))
+    groups, members = ([c for c in names if c in fresh and c in reference] for names in (GROUPS, MEMBERS))
+    fitting: dict[str, Tolerance] = {}
+    for tolerance in tolerances:
+        if fnmatch(name, tolerance.file) and tolerance.quantity in fresh and tolerance.quantity in reference:
+            fitting.setdefault(tolerance.quantity, tolerance)
+    if not fitting:
+        raise ValueError(f"{name}: {NO_TOLERANCE}")
+    if not groups:
+        raise ValueError(f"{name}: no column in common that tells groups apart ({', '.join(GROUPS)})")
+    keys = groups + members
+    fresh, reference = (_alike(_bounded(table, fitting), keys) for table in (fresh, reference))
+    one_row_each = (_means(table, keys, [*fitting]).drop(columns="rows").reset_index() for table in (fresh, reference))
     both = pd.merge(*one_row_each, on=keys, suffixes=("_now", "_then"))
     if both.empty:
         raise ValueError(f"{name}: the two have no rows of the same {', '.join(keys)}")
     compared, moved = 0, []
     for by in [groups, ["method"]] if "method" in groups and len(groups) > 1 else [groups]:
-        means = _means(both, by, [f"{metric}_{when}" for metric in metrics for when in ("now", "then")])
-        compared += len(means) * len(metrics)
-        for metric in metrics:
-            absolute, relative = TOLERANCES[metric]
-            columns = (means[name] for name in (f"{metric}_now", f"{metric}_then", "rows"))
-            for key, now, then, rows in zip(means.index, *columns, strict=True):
-                allowed = max(absolute, relative * abs(then)) * max(1.0, math.sqrt(MANY / rows))
-                # a NaN is near nothing but a NaN, an infinity nothing but itself
-                if not np.isclose(now, then, rtol=0, atol=allowed, equal_nan=True):
-                    change = f"{then:.4g} → {now:.4g} ({now - then:+.3g}, allowed ±{allowed:.2g})"
-                    whole = "" if by == groups else "all rows of "
-                    moved.append(f"{whole}{_words(by, key)}: {metric} {change}")
+        means = _means(both, by, [f"{quantity}_{when}" for quantity in fitting for when in ("now", "then")])
+        compared += len(means) * len(fitting)
+        whole = "" if by == groups else "all rows of "
+        moved += [whole + sentence for tolerance in fitting.values() for sentence in _moved(means, by, tolerance)]
     shared = fresh[groups].drop_duplicates().merge(reference[groups].drop_duplicates())
     apart = len(shared) - len(both[groups].drop_duplicates())
-    missing = ()
-    if "method" in groups and len(groups) > 1:
-        where = groups[:-1]  # the method is the last
-        expected = reference.merge(fresh[where].drop_duplicates(), on=where)[groups].drop_duplicates()
-        lacking = expected.merge(fresh[groups].drop_duplicates(), how="left", indicator=True)
-        lacking = lacking[lacking["_merge"] == "left_only"][groups]
-        missing = tuple(_words(groups, tuple(key)) for key in lacking.itertuples(index=False))
-    return Comparison(name, compared, tuple(moved), missing, apart)
+    return Comparison(name, compared, tuple(moved), tuple(_missing(fresh, reference, groups)), apart)
 
 
-def _columns(fresh: pd.DataFrame, reference: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
-    """Metrics, groups and keys (groups and members) that both tables have."""
-    metrics, groups, members = (
-        [c for c in names if c in fresh and c in reference] for names in (TOLERANCES, GROUPS, MEMBERS)
-    )
-    return metrics, groups, groups + members
+def _moved(means: pd.DataFrame, by: list[str], tolerance: Tolerance) -> Iterator[str]:
+    """One sentence for each mean that left its tolerance."""
+    quantity = tolerance.quantity
+    columns = (means[name] for name in (f"{quantity}_now", f"{quantity}_then", "rows"))
+    for key, now, then, rows in zip(means.index, *columns, strict=True):
+        allowed = tolerance.allowed(then, rows)
+        # a NaN is near nothing but a NaN, an infinity nothing but itself
+        if not np.isclose(now, then, rtol=0, atol=allowed, equal_nan=True):
+            change = f"{then:.4g} → {now:.4g} ({now - then:+.3g}, allowed ±{allowed:.2g})"
+            yield f"{_words(by, key)}: {quantity} {change}"
+
+
+def _missing(fresh: pd.DataFrame, reference: pd.DataFrame, groups: list[str]) -> list[str]:
+    """The methods that the reference has at a level of the fresh run, and the fresh run has not."""
+    if "method" not in groups or len(groups) == 1:
+        return []
+    where = groups[:-1]  # the method is the last
+    expected = reference.merge(fresh[where].drop_duplicates(), on=where)[groups].drop_duplicates()
+    lacking = expected.merge(fresh[groups].drop_duplicates(), how="left", indicator=True)
+    lacking = lacking[lacking["_merge"] == "left_only"][groups]
+    return [_words(groups, tuple(key)) for key in lacking.itertuples(index=False)]
 
 
 def _means(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
@@ -196,8 +208,8 @@ def _means(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFra
     return grouped[columns].agg(lambda column: column.mean(skipna=False)).assign(rows=grouped.size())
 
 
-def _levelled(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    return table.assign(**{m: table[m].clip(**dict([CEILING[m]])) for m in metrics if m in CEILING})
+def _bounded(table: pd.DataFrame, fitting: dict[str, Tolerance]) -> pd.DataFrame:
+    return table.assign(**{name: table[name].clip(bound.lower, bound.upper) for name, bound in fitting.items()})
 
 
 def _alike(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -223,7 +235,11 @@ def report(comparisons: list[Comparison]) -> str:
         lines += said[:SHOWN] + ([f"  … and {len(said) - SHOWN} more"] if len(said) > SHOWN else [])
         if c.apart:
             lines.append(f"  {c.apart} groups not compared: of other images, seeds or numbers of evaluations")
-    lines += [f"not compared: {c.reason}" for c in comparisons if c.reason not in ("", "no reference")]
+    free = [c.name for c in comparisons if c.reason.endswith(NO_TOLERANCE)]
+    others = [c.reason for c in comparisons if c.name not in free and c.reason not in ("", "no reference")]
+    lines += [f"not compared: {reason}" for reason in others]
+    if free:
+        lines.append(f"not compared, since {TOLERANCES} names none of their quantities: {', '.join(free)}")
     if unknown := [c.name for c in comparisons if c.reason == "no reference"]:
         lines.append(f"not compared, since the reference has none of the name: {', '.join(unknown)}")
     moved, missing = (sum(len(getattr(c, what)) for c in judged) for what in ("moved", "missing"))

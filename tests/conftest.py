@@ -13,7 +13,7 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared" / "assets"
 if BESIDE.is_dir():
     os.environ.setdefault("ILO_IMAGES", str(BESIDE))
 
-settings.register_profile("ilo")  # a busy machine is slow, not wrong
+settings.register_profile("ilo", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("ilo")
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,9 @@ from safetensors.torch import load_file
 
 import ilo
 from ilo.cli.main import main
-from ilo.cli.recover import TASKS
 from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
+from ilo.operators.tasks import TASKS
 
 FEW = ["--budget", "16", "--samples", "2", "--quiet"]  # of rounds="auto"
 
@@ -41,7 +43,8 @@ def photo(tmp_path):
     [
         ["--task", "inpaint", "--keep", "0.3"], ["--task", "superres", "--factor", "2"],
         ["--task", "superres", "--factor", "4", "--kernel", "box"], ["--task", "denoise", "--noise", "0.3"],
-        ["--task", "compress", "--fraction", "0.02"], ["--task", "colourise"], ["--task", "deblur", "--blur", "1.5"],
+        ["--task", "compress", "--fraction", "0.02"], ["--task", "circulant", "--fraction", "0.02"],
+        ["--task", "colourise"], ["--task", "deblur", "--blur", "1.5"],
     ],
     ids=lambda t: " ".join(t[1:]),
 )  # fmt: skip
@@ -244,6 +247,13 @@ MISTAKES = {
     "fraction": (["recover", "{photo}", "--task", "compress", "--fraction", "2"], "--fraction"),
     "factor": (["recover", "{photo}", "--task", "superres", "--factor", "0"], "factor"),
     "noise": (["recover", "{photo}", "--noise", "-1"], "noise_std"),
+    "keep of another task": (["recover", "{photo}", "--task", "superres", "--keep", "0.2"], "--keep cannot go with"),
+    "kernel of another task": (["recover", "{photo}", "--kernel", "box"], "--kernel cannot go with --task inpaint"),
+    "keep with a mask": (["recover", "{photo}", "--mask", "{photo}", "--keep", "0.2"], "--keep draws pixels"),
+    "noise of what is given": (
+        ["recover", "{photo}", "--task", "denoise", "--measured", "--noise", "1"],
+        "--noise-known",
+    ),
     "mask for another task": (["recover", "{photo}", "--task", "denoise", "--mask", "{photo}"], "--mask goes with"),
     "measured pixels": (["recover", "{photo}", "--measured"], "--mask"),
     "noise known": (["recover", "{photo}", "--noise-known", "-1"], "--noise-known is a standard deviation"),
@@ -258,6 +268,7 @@ MISTAKES = {
     "profile": (["reproduce", "--profile", "huge"], "quick"),
     "notebook": (["reproduce", "--only", "nonsense"], "nonsense"),
     "nothing to compare": (["verify", "{text}"], "no folder"),
+    "nothing to publish": (["publish", "{text}"], "nothing in"),
 }
 
 
@@ -285,7 +296,7 @@ def test_wrong_words_are_exit_2(arguments, capsys):
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize("command", [[], ["recover"], ["convert"], ["fetch"], ["reproduce"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["recover"], ["convert"], ["fetch"], ["reproduce"], ["verify"], ["publish"]])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
@@ -304,3 +315,17 @@ def test_reproduce_hands_on_files_by_paths_that_hold_anywhere(checkpoint, capsys
     assert f'"generator": "{checkpoint}"' in capsys.readouterr().out
     assert main(["reproduce", "--list", "--only", "inpainting", "--generator", "dcgan-digiface64"]) == 0
     assert '"generator": "dcgan-digiface64"' in capsys.readouterr().out
+
+
+def test_a_folder_of_python_runs_as_the_command():
+    for module in ("ilo", "ilo.cli"):
+        done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("ilo ")
+
+
+def test_every_task_of_the_table_has_its_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["recover", "--help"])
+    said = capsys.readouterr().out
+    for name, task in TASKS.items():
+        assert f"--task {name}{f' --{task.option} {task.default:g}' if task.option else ''}" in said

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -40,12 +41,12 @@ def place(tmp_path):
         )
         nbformat.write(notebook, path)
     profiles = {"quick": {"experiments/good": {"levels": [0.3]}, "experiments/bad": {"seed": 1}}, "full": {}}
-    (tmp_path / "profiles.yaml").write_text(yaml.safe_dump(profiles, sort_keys=False))
+    (tmp_path / "notebooks" / "profiles.yaml").write_text(yaml.safe_dump(profiles, sort_keys=False))
     return tmp_path
 
 
 def planned(place, **options):
-    return reproduce.plan("quick", profiles=place / "profiles.yaml", notebooks=place / "notebooks", **options)
+    return reproduce.plan("quick", notebooks=place / "notebooks", **options)
 
 
 def test_plan_merges_defaults_profile_and_overrides(place):
@@ -61,22 +62,24 @@ def test_unknown_names_are_refused(place):
         planned(place, overrides={"speed": 1})
     with pytest.raises(reproduce.ReproduceError, match="no notebook matches 'ugly'"):
         planned(place, only=["ugly"])
-    (place / "profiles.yaml").write_text(yaml.safe_dump({"quick": {"experiments/good": {"sed": 1}}}))
+    (place / "notebooks" / "profiles.yaml").write_text(yaml.safe_dump({"quick": {"experiments/good": {"sed": 1}}}))
     with pytest.raises(reproduce.ReproduceError, match=r"\['sed'\].*declares"):
         planned(place)
     with pytest.raises(reproduce.ReproduceError, match="no profile 'slow'"):
-        reproduce.plan("slow", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
+        reproduce.plan("slow", notebooks=place / "notebooks")
     with pytest.raises(reproduce.ReproduceError, match=r"needs a checkout"):
-        reproduce.plan(profiles=place / "missing.yaml")
+        reproduce.plan(notebooks=place / "missing")
 
 
 def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
-    figures = place / "figures"
-    figures.mkdir()
+    runs = place / "runs"
+    figures = runs / "figures"
+    figures.mkdir(parents=True)
     (figures / "figure.csv").write_text("the last good one")
     lines = []
     bad_first = planned(place)[::-1]
-    bad, good = reproduce.reproduce(bad_first, figures=figures, runs=place / "runs", workers=2, report=lines.append)
+    done = reproduce.reproduce(bad_first, runs=runs, workers=2, report=lines.append)
+    bad, good = done.outcomes
     assert bad.error is not None
     assert "the claim fails" in bad.error
     assert bad.figures == ()
@@ -84,11 +87,14 @@ def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
     assert good.error is None
     assert [p.name for p in good.figures] == ["figure.csv"]
     assert (figures / "figure.csv").read_text() == "0 [0.3] 1"
-    record = json.loads((place / "runs" / "experiments" / "good-output" / "results.json").read_text())
+    assert [str(p.relative_to(runs / "notebooks")) for p in (runs / "notebooks").rglob("*.ipynb")] == [
+        os.path.join("experiments", "good.ipynb")
+    ]
+    record = json.loads((done.folder / "experiments" / "good-output" / "results.json").read_text())
     assert record["parameters"] == {"seed": 0, "levels": [0.3], "output": ""}
     assert {"revision", "torch", "seconds"} <= set(record)
     assert sum("FAILED" in line for line in lines) == 1
-    text = reproduce.summary([bad, good])
+    text = reproduce.summary(done)
     assert "1 notebooks ok, 1 failed" in text
     assert "the claim fails" in text
 
@@ -97,9 +103,7 @@ def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     jobs = planned(place)
     monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[1:])
     run = reproduce.reproduce
-    monkeypatch.setattr(
-        reproduce, "reproduce", lambda jobs, **options: run(jobs, figures=place / "f", runs=place / "r", **options)
-    )
+    monkeypatch.setattr(reproduce, "reproduce", lambda jobs, **options: run(jobs, runs=place / "r", **options))
     assert main(["reproduce"]) == 1
     monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[:1])
     assert main(["reproduce"]) == 0
@@ -112,26 +116,70 @@ def test_notebooks_are_told_the_scheduler(place, monkeypatch):
     notebook.cells[1].source = 'import os, pathlib\npathlib.Path(output, "a").write_text(os.environ["ILO_DASK"])'
     nbformat.write(notebook, path)
     jobs = planned(place, only=["good"])
-    (outcome,) = reproduce.reproduce(
-        jobs, figures=place / "f", runs=place / "r", dask="tcp://some:8786", report=lambda line: None
-    )
-    assert outcome.error is None
-    assert (place / "f" / "a").read_text() == "tcp://some:8786"
+    done = reproduce.reproduce(jobs, runs=place / "r", dask="tcp://some:8786", report=lambda line: None)
+    assert done.outcomes[0].error is None
+    assert (place / "r" / "figures" / "a").read_text() == "tcp://some:8786"
+
+
+def test_the_summary_and_the_report_say_wall_time(place, capsys):
+    jobs = planned(place, overrides={"seed": 0})
+    done = reproduce.reproduce(jobs, runs=place / "r", workers=2, report=lambda line: None)
+    assert max(o.seconds for o in done.outcomes) <= done.seconds < sum(o.seconds for o in done.outcomes)
+    assert f", {done.seconds:.0f} s: {done.folder}" in reproduce.summary(done)
+    report = json.loads((done.folder / "report.json").read_text())
+    assert report["seconds"] == round(done.seconds, 1)
+    assert [entry["notebook"] for entry in report["notebooks"]] == ["experiments/good", "experiments/bad"]
+    assert report["notebooks"][0]["files"] == ["figure.csv"]
+
+
+DRAW_MANY = """
+import pathlib
+for name in names:
+    pathlib.Path(output, name + ".csv").write_text(str(seed))
+pathlib.Path(output, ".half-written").write_text(str(seed))
+"""
+
+
+def test_two_runs_at_once_leave_the_files_of_one(place):
+    """Whichever ends last: its files, all of them, and none of the other's; nothing hidden is copied."""
+    path = place / "notebooks" / "experiments" / "good.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = PARAMETERS + '\nnames: list[str] = ["a", "b"]  # of the files'
+    notebook.cells[1].source = DRAW_MANY
+    nbformat.write(notebook, path)
+    runs = place / "r"
+    chosen = {1: ["a", "b"], 2: ["b", "c"]}
+    plans = [planned(place, only=["good"], overrides={"seed": s, "names": n}) for s, n in chosen.items()]
+    with ThreadPoolExecutor(2) as pool:
+        going = [pool.submit(reproduce.reproduce, jobs, runs=runs, report=lambda line: None) for jobs in plans]
+        done = [future.result() for future in going]
+    assert done[0].folder != done[1].folder
+    found = {p.stem: p.read_text() for p in (runs / "figures").iterdir()}
+    assert found in [dict.fromkeys(names, str(seed)) for seed, names in chosen.items()]
+    for run, (seed, names) in zip(done, chosen.items(), strict=True):
+        output = run.folder / "experiments" / "good-output"
+        assert {p.stem: p.read_text() for p in output.glob("*.csv")} == dict.fromkeys(names, str(seed))
+
+
+def test_folders_of_runs_that_start_in_the_same_second_differ(tmp_path):
+    folders = [reproduce.new_folder(tmp_path / "runs") for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all(folder.is_dir() for folder in folders)
 
 
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
 from ilo import reproduce
-from ilo.cli.main import main as cli
+from ilo.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell puts in the background has it ignored
 place = Path(sys.argv[1])
-jobs = reproduce.plan("quick", profiles=place / "profiles.yaml", notebooks=place / "notebooks")
+jobs = reproduce.plan("quick", notebooks=place / "notebooks")
 run = reproduce.reproduce
 reproduce.plan = lambda *a, **k: jobs
-reproduce.reproduce = lambda jobs, **k: run(jobs, figures=place / "f", runs=place / "r", **k)
+reproduce.reproduce = lambda jobs, **k: run(jobs, runs=place / "r", **k)
 reproduce.GRACE = 1
-sys.exit(cli.main(["reproduce", "--jobs", "1"]))
+sys.exit(main(["reproduce", "--jobs", "1"]))
 """
 
 
@@ -163,8 +211,8 @@ def test_an_interrupt_ends_the_notebooks_that_run_and_starts_no_other(place, how
     assert stderr.strip().splitlines()[-1] == "ilo: interrupted"
     assert "Traceback" not in stderr
     wait_until(lambda: not alive(int(started.read_text())), 30)
-    assert not (place / "r" / "experiments" / "bad.ipynb").exists()
-    assert not (place / "f").exists()
+    assert not list((place / "r").rglob("bad.ipynb"))
+    assert not (place / "r" / "figures").exists()
 
 
 def wait_until(condition, seconds):

@@ -1,6 +1,8 @@
 """`ilo verify`: what it takes for moved, and what it does not."""
 
+from fnmatch import fnmatch
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ import pytest
 
 from ilo import verify
 from ilo.cli.main import main
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
 
 def table(levels=(0.1, 0.2), methods=("CSGM", "ILO"), images=8, seeds=2) -> pd.DataFrame:
@@ -133,40 +137,56 @@ def test_files_that_nothing_has_written_since_are_noticed(folders, capsys):
     assert "every file is identical" not in said
 
 
-def test_update_makes_the_run_the_reference(folders, tmp_path, capsys):
-    fresh, reference = tmp_path / "fresh", tmp_path / "reference"
-    folders(table(), name="celeba.csv")
-    (fresh / "celeba.csv").rename(fresh / "drawn_from_celeba.csv")
-    table().assign(seconds=2.0).to_csv(fresh / "rows.csv", index=False)
-    (fresh / "rows.json").write_text("{}")
-    pd.DataFrame({"x": [1], "density": [2]}).to_csv(fresh / "histogram.csv", index=False)
-    (reference / "quick").mkdir()
-    (reference / "quick" / "gone.csv").write_text("task,psnr\na,1\n")
-    arguments = ["verify", str(fresh), "--reference", str(reference)]
-    assert main([*arguments, "--update"]) == 0
-    assert sorted(p.name for p in (reference / "quick").iterdir()) == ["rows.csv", "rows.json"]
-    assert (reference / "quick" / "rows.csv").read_bytes() == (fresh / "rows.csv").read_bytes()
-    assert (reference / "celeba.csv").exists()
-    capsys.readouterr()
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert "every file is identical to its reference" in said
-    assert "the reference has none of the name: drawn_from_celeba.csv, histogram.csv" in said
-    (fresh / "rows.csv").unlink()
-    (fresh / "drawn_from_celeba.csv").unlink()
-    assert main([*arguments, "--update"]) == 2
-    assert (reference / "quick" / "rows.csv").exists(), "nothing to put in its place"
+def test_the_tolerances_are_a_table_beside_the_reference(folders, tmp_path, capsys):
+    own = "file,quantity,absolute,relative,lower,upper,source\nrows.csv,psnr,5,0,,,mine\n*,psnr,0,0,,,never read\n"
+    (tmp_path / "reference" / verify.TOLERANCES).write_text(own)
+    assert folders(table().assign(psnr=table()["psnr"] + 4.9, lpips=1.0)) == 0, "5 dB, and of psnr alone"
+    assert "rows.csv: 6 means compared, 0 moved" in capsys.readouterr().out
+    assert folders(table().assign(psnr=table()["psnr"] + 5.1)) == 1
+    assert folders(table().assign(psnr=table()["psnr"] + 0.1), name="other.csv") == 1
 
 
-def test_the_committed_figures_and_the_committed_reference_agree():
-    """After a change of the figures: `ilo verify --update`."""
-    compared = {c.name: c for c in verify.verify() if c.compared}
-    assert set(compared) == {p.name for p in (verify.REFERENCE / verify.QUICK).glob("*.csv")}
-    assert [c.name for c in compared.values() if not c.ok or c.apart] == []
-    assert all((verify.REFERENCE / verify.QUICK / name).with_suffix(".json").exists() for name in compared)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("quantity,absolute\npsnr,1\n", "lacks file, relative"),
+        ("file,quantity,absolute,relative,lower,upper,source\n*,psnr,-1,0,,,\n", "at least 0"),
+        ("file,quantity,absolute,relative,lower,upper,source\n*,psnr,wide,0,,,\n", "wide"),
+    ],
+)
+def test_a_wrong_table_of_tolerances_is_refused(folders, tmp_path, capsys, text, message):
+    path = tmp_path / "reference" / verify.TOLERANCES
+    path.write_text(text)
+    assert folders(table()) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert message in said
+
+
+def test_without_a_checkout_the_reference_must_be_named(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(verify, "checkout", lambda: None)
+    assert main(["verify", str(tmp_path / "fresh")]) == 2
+    assert "--reference" in capsys.readouterr().err
+
+
+def test_a_run_is_compared_with_the_committed_figures(capsys):
+    """The committed figures as if they were a run's: every table that has a tolerance is compared, and is in order."""
+    comparisons = {c.name: c for c in verify.verify(FIGURES)}
+    compared = {name for name, c in comparisons.items() if c.compared}
+    assert all(c.ok and not c.apart for c in comparisons.values())
+    assert verify.TOLERANCES not in comparisons
+    tolerances = verify.read_tolerances(FIGURES / verify.TOLERANCES)
+    for name in comparisons:
+        columns = set(pd.read_csv(FIGURES / name, nrows=1))
+        fits = {t.quantity for t in tolerances if fnmatch(name, t.file)} & columns
+        assert (name in compared) == bool(fits), name
 
 
 def test_no_tolerance_is_idle():
-    used = {c for path in (verify.REFERENCE / verify.QUICK).glob("*.csv") for c in pd.read_csv(path, nrows=1)}
-    assert set(verify.TOLERANCES) <= used
-    assert set(verify.CEILING) <= set(verify.TOLERANCES)
+    columns = {path.name: set(pd.read_csv(path, nrows=1)) for path in FIGURES.glob("*.csv")}
+    for tolerance in verify.read_tolerances(FIGURES / verify.TOLERANCES):
+        used = [
+            name for name, found in columns.items() if fnmatch(name, tolerance.file) and tolerance.quantity in found
+        ]
+        assert used, tolerance
+        assert tolerance.source.strip(), "where it is known from"

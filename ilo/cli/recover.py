@@ -1,27 +1,26 @@
 """``ilo recover``: one photo, measured by the program or given as measurements, recovered and written to a folder."""
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
 
 import torch
 
+import ilo
+from ilo.assets import fetch
 from ilo.auto.plan import Auto
+from ilo.cli.measuring import Measured, measured, settle
+from ilo.cli.measuring import add_arguments as add_measurements
+from ilo.cli.results import write_results
+from ilo.generators import Generator
+from ilo.operators.tasks import TASKS, Task
 
-TASKS = ("inpaint", "superres", "denoise", "compress", "colourise", "deblur")
-
-RECOVER_HELP = """\
+DESCRIPTION = """\
 Recover a photo from measurements of it.
 
 By default the photo is measured by the program (so that the result can be compared with it):
-  ilo recover face.png --task inpaint --keep 0.1         random pixels
-  ilo recover face.png --task superres --factor 4
-  ilo recover face.png --task denoise --noise 0.2
-  ilo recover face.png --task compress --fraction 0.05   Gaussian measurements
-  ilo recover face.png --task colourise
-  ilo recover face.png --task deblur --blur 2
+{tasks}
 
 Measurements that are given, with no truth to compare with:
   ilo recover holes.png --task inpaint --mask mask.png   white = seen, black = missing
@@ -40,28 +39,28 @@ own size: --generator network.pkl (NVIDIA's .pkl, rosinality's .pt, BigGAN-PyTor
 """
 
 
-def add_command(commands) -> None:
-    """Add `recover` to the commands of `ilo`, an argparse subparsers action."""
-    parser = commands.add_parser(
-        "recover",
-        help="recover a photo from measurements",
-        description=RECOVER_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _example(name: str, task: Task) -> str:
+    level = f" --{task.option} {task.default:g}" if task.option else ""
+    said = f"{task.title}: {task.meaning}" if task.meaning else task.title
+    return f"  {f'ilo recover face.png --task {name}{level}':53}  {said}"
+
+
+DESCRIPTION = DESCRIPTION.format(tasks="\n".join(_example(*item) for item in TASKS.items()))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, help="image file: the truth, or with --mask/--measured the measurements")
-    parser.add_argument("--task", choices=TASKS, default="inpaint", help="(default: %(default)s)")
+    parser.add_argument("--task", choices=[*TASKS], default="inpaint", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=None, help="folder for the results (default: PHOTO-recovered)")
     problem = parser.add_argument_group("the measurements")
-    problem.add_argument("--keep", type=float, default=0.1, help="inpaint: fraction of pixels seen (default: 0.1)")
+    add_measurements(problem)
     problem.add_argument("--mask", type=Path, help="inpaint: image of what is seen (white) and missing (black)")
-    problem.add_argument("--factor", type=int, default=4, help="superres: down-sampling factor (default: 4)")
-    problem.add_argument("--kernel", choices=("bicubic", "box"), default="bicubic", help="superres (default: bicubic)")
-    problem.add_argument("--fraction", type=float, default=0.1, help="compress: measurements / unknowns (default: 0.1)")
-    problem.add_argument("--blur", type=float, default=2.0, help="deblur: standard deviation in pixels (default: 2)")
-    problem.add_argument("--noise", type=float, help="std of the noise added (default: 0.02; denoise: 0.2)")
     problem.add_argument("--measured", action="store_true", help="the photo is the measurements, not the truth")
     problem.add_argument("--crop", type=_crop, help="LEFT,TOP,RIGHT,BOTTOM in pixels (default: the central square)")
-    solver = parser.add_argument_group("the solver")
+    _add_solver(parser.add_argument_group("the solver"))
+
+
+def _add_solver(solver) -> None:
     solver.add_argument(
         "--rounds",
         choices=("auto", "fixed", "csgm"),
@@ -87,7 +86,6 @@ def add_command(commands) -> None:
         "--checkpointing", action="store_true", help="keep less, compute more: same result, less memory"
     )
     solver.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run)
 
 
 def _crop(text: str) -> tuple[int, int, int, int]:
@@ -100,80 +98,30 @@ def _crop(text: str) -> tuple[int, int, int, int]:
 
 def run(options: argparse.Namespace) -> int:
     """Recover the photo, write the results, return the exit code 0. Errors are `ilo.cli.main.main`'s to report."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # files only, whatever the user's display
-    import ilo
-    from ilo import metrics, plots
-    from ilo.assets import fetch
-    from ilo.files import written_atomically
-    from ilo.images import write_image
-
-    _settle(options)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    G = ilo.generators.load(options.generator, device=device)
-    if options.checkpointing or options.half:
-        G = ilo.generators.economical(G, checkpointing=options.checkpointing, half=options.half)
-    A, y, truth = _measurements(options, G.image_shape)
+    settle(options)
+    _settle_solver(options)
+    G = _generator(options)
+    seen = measured(options, G.image_shape)
     out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
-    if truth is not None:
+    if seen.truth is not None:
         fetch("lpips-alex")  # now rather than after the work
-    auto = options.rounds == "auto"
-    if auto:
-        known = (
-            options.noise_known if options.noise_known is not None else (_noise(options) if truth is not None else None)
-        )
-        rounds, copies = ilo.Auto(budget=options.budget, samples=options.samples, noise=known), options.samples
-    else:
-        rounds = ilo.csgm_rounds(G) if options.rounds == "csgm" else ilo.default_rounds(G)
-        copies = options.restarts
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
+    copies = options.samples if options.rounds == "auto" else options.restarts
     if report := ilo.generators.memory_report(G, copies):
         print(f"memory: {report} (flags: --half, --checkpointing, --samples or --restarts)", flush=True)
-    restarts = 1 if auto else options.restarts
     try:
-        result = ilo.recover(G, A, y, rounds=rounds, rng=options.seed, restarts=restarts, progress=not options.quiet)
+        result = _recover(options, G, seen)
     except ValueError:
         if made:
             out.rmdir()  # a mistake leaves nothing behind
         raise
-    images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
-
-    write_image(out / "recovered.png", images[0])
-    result.save(out / "result.safetensors")
-    name = "CSGM" if options.rounds == "csgm" else "ILO"
-    columns = {"Measurements": A.cpu().picture(y.cpu()), name: images}
-    written = ["recovered.png", "comparison.png", "result.safetensors", "report.json"]
-    if auto:
-        columns["ILO, sharp"] = result.sharp.cpu().clamp(-1, 1)
-        write_image(out / "sharp.png", columns["ILO, sharp"][0])
-        # the spread as grey levels: white is a standard deviation of 0.5, a quarter of the range of values, and more
-        spread = result.spread.cpu().square().mean(1, keepdim=True).sqrt().expand_as(images)
-        columns["Spread"] = (4 * spread - 1).clamp(-1, 1)
-        write_image(out / "spread.png", columns["Spread"][0])
-        with written_atomically(out / "tries.csv") as temporary:
-            result.tries.to_csv(temporary, index=False)
-        written += ["sharp.png", "spread.png", "tries.csv"]
-    asked = {name: value for name, value in vars(options).items() if name != "run"}
-    report = {**asked, "status": result.status[0], **result.parameters}
-    report["objective"] = float(result.objective[0])
-    if truth is not None:
-        columns = {"Truth": truth, **columns}
-        report |= metrics.evaluate(images, truth).iloc[0].to_dict()
-        print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**report))
-    plots.use_style()
-    with written_atomically(out / "comparison.png") as temporary:
-        figure = plots.comparison_grid(columns)
-        figure.savefig(temporary)
-        plots.plt.close(figure)  # pyplot keeps figures, and warns at the twentieth
-    with written_atomically(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n")
+    written = write_results(out, options, result, seen)
     print(f"status: {result.status[0]}; wrote to {out}: {', '.join(written)}")
     return 0
 
 
-def _settle(options: argparse.Namespace) -> None:
+def _settle_solver(options: argparse.Namespace) -> None:
     """Fill in the solver's defaults; ValueError for a flag that the chosen rounds would not look at."""
     of_auto = {"budget": Auto.budget, "samples": Auto.samples, "noise_known": None}
     if options.rounds == "auto":
@@ -188,62 +136,21 @@ def _settle(options: argparse.Namespace) -> None:
             setattr(options, name, default)
 
 
-def _measurements(options: argparse.Namespace, shape: tuple[int, int, int]):
-    """Return the operator, the measurements (1, ...) and the truth (1, C, H, W) or None."""
-    from ilo import operators
-    from ilo.images import read_image, read_seen
-
-    if options.mask is not None:
-        if options.task != "inpaint":
-            raise ValueError("--mask goes with --task inpaint")
-        photo, seen = read_seen(options.photo, options.mask, size=shape[-1], crop=options.crop)
-        A = operators.Inpainting(seen, channels=shape[0])
-        return A, A(photo), None
-    A = _operator(options, shape)
-    if options.measured:
-        return A, _measured(options, A), None
-    truth = read_image(options.photo, size=shape[-1], crop=options.crop)
-    return A, operators.measure(A, truth, noise_std=_noise(options), rng=options.seed), truth
+def _generator(options: argparse.Namespace) -> Generator:
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    G = ilo.generators.load(options.generator, device=device)
+    if options.checkpointing or options.half:
+        G = ilo.generators.economical(G, checkpointing=options.checkpointing, half=options.half)
+    return G
 
 
-def _noise(options: argparse.Namespace) -> float:
-    """Standard deviation of the noise that the program adds to its measurements."""
-    return options.noise if options.noise is not None else (0.2 if options.task == "denoise" else 0.02)
-
-
-def _operator(options: argparse.Namespace, shape: tuple[int, int, int]):
-    from ilo import operators
-
-    if options.task == "inpaint":
-        return operators.RandomInpainting(shape, keep=options.keep, rng=options.seed)
-    if options.task == "superres":
-        return operators.Downsample(shape, factor=options.factor, kernel=options.kernel)
-    if options.task == "compress":
-        if not 0 < options.fraction <= 1:
-            raise ValueError(f"--fraction must lie in (0, 1], got {options.fraction}")
-        m = max(1, round(options.fraction * math.prod(shape)))
-        return operators.GaussianSensing(shape, m=m, rng=options.seed)
-    if options.task == "colourise":
-        return operators.Grayscale(shape)
-    if options.task == "deblur":
-        return operators.Blur(shape, sigma=options.blur)
-    return operators.Identity(shape)
-
-
-def _measured(options: argparse.Namespace, A):
-    """Read a photo that is itself the measurements: its size must be what the operator gives."""
-    from ilo.images import read_image
-
-    if options.task in ("inpaint", "compress"):
-        raise ValueError(
-            f"--measured does not go with --task {options.task}: an image file cannot hold its measurements "
-            "(for a photo with holes give --mask)"
-        )
-    channels, height, width = A.shape_out
-    photo = read_image(options.photo, crop=options.crop)
-    if tuple(photo.shape[-2:]) != (height, width):
-        raise ValueError(
-            f"{options.photo} is {photo.shape[-1]}×{photo.shape[-2]}, but --task {options.task} on this generator "
-            f"measures {width}×{height} pixels: crop it by --crop, or resize it to that"
-        )
-    return photo.mean(1, keepdim=True) if channels == 1 else photo
+def _recover(options: argparse.Namespace, G: Generator, seen: Measured) -> "ilo.Result":
+    restarts = options.restarts
+    if options.rounds == "auto":
+        known = seen.noise if options.noise_known is None else options.noise_known
+        rounds, restarts = ilo.Auto(budget=options.budget, samples=options.samples, noise=known), 1
+    else:
+        rounds = ilo.csgm_rounds(G) if options.rounds == "csgm" else ilo.default_rounds(G)
+    return ilo.recover(
+        G, seen.A, seen.y, rounds=rounds, rng=options.seed, restarts=restarts, progress=not options.quiet
+    )

@@ -17,9 +17,9 @@ from pathlib import Path
 # The rooms and modules of ilo that can change a number of a row. What they import must be among them, too, or among
 # those that only carry: a file that is moved out of these rooms is missed, and said to be.
 COUNTS = (
-    "ilo.arithmetic", "ilo.array_pickle", "ilo.assets", "ilo.auto", "ilo.baselines", "ilo.generators", "ilo.images",
-    "ilo.metrics", "ilo.operators", "ilo.perceptual", "ilo.recovery", "ilo.rng", "ilo.solver", "ilo.study.autos",
-    "ilo.study.cells", "ilo.study.classical", "ilo.study.methods", "ilo.study.problems", "ilo.theory",
+    "ilo.arithmetic", "ilo.assets", "ilo.auto", "ilo.baselines", "ilo.generators", "ilo.images", "ilo.metrics",
+    "ilo.operators", "ilo.perceptual", "ilo.recovery", "ilo.rng", "ilo.solver", "ilo.study.autos", "ilo.study.cells",
+    "ilo.study.classical", "ilo.study.methods", "ilo.study.problems", "ilo.theory",
 )  # fmt: skip
 CARRIES = ("ilo.files", "ilo.provenance", "ilo.study.code", "ilo.study.fingerprint")
 # What arranges and presents results: a reader's own module may import it, and does not change with it.

@@ -29,10 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
-from ilo.generators.labels import label_vector
+from ilo.generators.labels import AddFixed, label_vector
 from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
 from ilo.generators.stylegan.spaces import (
-    AddLabel,
     DrawStyles,
     ExpandStyles,
     KeepLatents,
@@ -102,7 +101,7 @@ def _stylegan2(weights, space, noise, truncation, label, clamp, name) -> Generat
         key, to_w = "latents", nn.Sequential(PaperStyles(mapping, labels), truncate)
         latent_shape, entrance = (num_ws, mapping.w_dim), KeepLatents()
     elif space == "z":
-        prior = AddLabel(vector) if mapping.num_classes else None
+        prior = AddFixed("label", vector) if mapping.num_classes else None
         entrance = MapLatents(mapping, truncate, num_ws)
     else:
         prior = DrawStyles(mapping, vector, count=1 if space == "w" else num_ws)

@@ -138,17 +138,6 @@ class DrawStyles(nn.Module):
         return {"styles": w[:, None].repeat(1, self.count, 1), **rest}
 
 
-class AddLabel(nn.Module):
-    """Prior of the space z of a class-conditional network: every sample gets the same label (classes,)."""
-
-    def __init__(self, label: Tensor):
-        super().__init__()
-        self.register_buffer("label", label)
-
-    def forward(self, state: State) -> State:
-        return {**state, "label": self.label.repeat(len(state["latents"]), 1)}
-
-
 def _linear(weight: Tensor, bias: Tensor, gain: float) -> nn.Linear:
     """A layer as StyleGAN stores it: weights have a run-time gain of gain/√fan_in, biases of `gain`."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype, device=weight.device)

@@ -1,0 +1,59 @@
+"""``ilo reproduce``: the experiments' notebooks, into runs/."""
+
+import argparse
+import json
+import signal
+from pathlib import Path
+
+DESCRIPTION = """\
+Execute the notebooks of a profile (notebooks/profiles.yaml) and write all that they make below runs/: a folder for
+every run, with the executed notebooks and report.json; in runs/figures the figures, the rows that drew them and their
+provenance, of every notebook's last good run. `ilo verify` compares them with the committed figures/.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="quick", help="quick (two cores, minutes) or full (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="notebooks whose name contains NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: %(default)s)")
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="compute the grids on the workers of this Dask scheduler (tcp://host:8786), on a worker's GPU if it has "
+        "one (start one worker a GPU, with that GPU in CUDA_VISIBLE_DEVICES); 'local' starts workers here, one a core "
+        "or GPU",
+    )
+    parser.add_argument("--device", help="cpu, cuda, …, for the notebooks that take it")
+    parser.add_argument("--generator", help="name or file, for the notebooks that take it")
+    parser.add_argument("--images", help="folder of your own photos, for the notebooks that take it")
+    parser.add_argument("--list", action="store_true", help="say what would run, and stop")
+
+
+def run(options: argparse.Namespace) -> int:
+    try:
+        from ilo import reproduce
+    except ModuleNotFoundError as missing:
+        raise ValueError(
+            f"`ilo reproduce` needs the notebook tools: pip install -e '.[notebooks]' ({missing})"
+        ) from None
+
+    named = {"device": options.device, "generator": options.generator, "images": options.images}
+    overrides = {name: _absolute(value) for name, value in named.items() if value is not None}
+    jobs = reproduce.plan(options.profile, only=options.only, overrides=overrides)
+    if options.list:
+        for job in jobs:
+            print(job.name, json.dumps(job.parameters))
+        return 0
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks too, as Ctrl-C does
+    try:
+        done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(reproduce.summary(done))
+    return 1 if any(outcome.error for outcome in done.outcomes) else 0
+
+
+def _absolute(value: str) -> str:
+    """A file or folder by a path that holds in a notebook's own working directory; other words as they are."""
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() else value
