@@ -223,7 +223,7 @@ def _descend(search: Search, optimiser: torch.optim.Optimizer, loss: Tensor, rat
         variable.grad = None if gradient is None else _laid_out_as(variable, gradient)
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.step()
+    optimiser.step(loss.detach)  # a closure, for those that search a line: it evaluates nothing anew
     search.project()
 
 
