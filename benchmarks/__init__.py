@@ -1,1 +1,1 @@
-"""What is measured against what, by ``python -m benchmarks NAME``; speeds are ratios within one run."""
+"""Timings, as ratios within one run; the reference rows (record.py); the baselines' settings (tune.py)."""

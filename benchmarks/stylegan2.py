@@ -28,7 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ilo.generators import modulated, random_stylegan2, stylegan2
+from ilo.generators import random_stylegan2, stylegan2
+from ilo.generators.stylegan import network
 
 SIZE, BLOCKS = 256, 3
 Filter = Callable[[Tensor, tuple[int, int]], Tensor]
@@ -91,7 +92,7 @@ def plain_stylegan2(weights: dict[str, Tensor], features: Tensor, styles: Tensor
 
 
 def separable_blur(x: Tensor) -> Tensor:
-    """`modulated.blur` as two depthwise convolutions along one axis each."""
+    """`network.blur` as two depthwise convolutions along one axis each."""
     taps, C = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4, x.shape[1]
     x = F.conv2d(x, taps.view(4, 1).expand(C, 1, 4, 1), padding=(1, 0), groups=C)
     return F.conv2d(x, taps.expand(C, 1, 1, 4), padding=(0, 1), groups=C)
@@ -108,7 +109,7 @@ def seconds(images: Callable[[Tensor, Tensor], Tensor], features: Tensor, styles
 def main() -> None:
     weights = random_stylegan2(SIZE)
     G = stylegan2(weights, space="w+")
-    with mock.patch.object(modulated, "_channels_last", lambda x: x.contiguous()):
+    with mock.patch.object(network, "_channels_last", lambda x: x.contiguous()):
         contiguous = stylegan2(weights, space="w+")
 
     def ours(generator, features: Tensor, styles: Tensor) -> Tensor:
@@ -116,11 +117,11 @@ def main() -> None:
         return generator({"features": features, "styles": styles, **maps}, 1)
 
     def without_channels_last(features: Tensor, styles: Tensor) -> Tensor:
-        with mock.patch.object(modulated, "_channels_last", lambda x: x.contiguous()):
+        with mock.patch.object(network, "_channels_last", lambda x: x.contiguous()):
             return ours(contiguous, features, styles)
 
     def with_separable_blur(features: Tensor, styles: Tensor) -> Tensor:
-        with mock.patch.object(modulated, "blur", separable_blur):
+        with mock.patch.object(network, "blur", separable_blur):
             return ours(G, features, styles)
 
     others = {

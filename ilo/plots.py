@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ilo.files import written_atomically
 
-# One colour, marker and place a method in every figure; Okabe and Ito's palette, told apart by colour-blind readers.
+# One colour, marker and place per method in every figure; Okabe and Ito's palette, told apart by colour-blind readers.
 # "ILO" is `ilo.default_rounds`; "oracle" chooses by the truth among what "ILO auto" tried; "release" is
 # `ilo.release_rounds`.
 METHODS = {
@@ -68,18 +68,18 @@ def comparison_grid(
     captions: Mapping[str, Sequence[str]] | None = None,
     scale: float = 1.6,
 ) -> Figure:
-    """Lay images out: a row a problem, a titled column a method (truth, measurements, each method).
+    """Lay images out: one row per problem, one titled column per method (truth, measurements, each method).
 
     Args:
         columns: title -> images (B, C, H, W) in [−1, 1], the same B everywhere; sizes may differ.
-        rows: a label a problem, at the left.
-        captions: column -> one caption a problem, under its image (such as its PSNR).
+        rows: one label per problem, at the left.
+        captions: column -> one caption per problem, under its image (such as its PSNR).
         scale: side of an image, in inches.
     """
     counts = {title: len(images) for title, images in columns.items()}
     problems = next(iter(counts.values()))
     if len(set(counts.values())) != 1:
-        raise ValueError(f"every column needs one image a problem, got {counts}")
+        raise ValueError(f"every column needs one image per problem, got {counts}")
     captions = dict(captions or {})
     for name, given in {"rows": rows, **captions}.items():
         if given is not None and len(given) != problems:
@@ -147,7 +147,7 @@ def curves(
     labels: tuple[str, str] | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw the mean of `metric` against `x`, a line a method, with bars of one standard error over images and seeds.
+    """Draw the mean of `metric` against `x`, one line per method, its bars one standard error over images and seeds.
 
     Args:
         rows: of `ilo.study.run`: columns method, `x` and `metric`.

@@ -112,3 +112,6 @@ def provenance(device: "torch.device | str" = "cpu", dtype: "torch.dtype | None"
         "threads": str(torch.get_num_threads()),
         "dtype": str(dtype or torch.float32).removeprefix("torch."),
     }
+
+
+REPOSITORY = package_folder()  # until `ilo.verify` and `ilo.reproduce` ask `checkout`

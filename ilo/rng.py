@@ -50,11 +50,11 @@ def normal(
 ) -> torch.Tensor:
     """Draw `n` samples of standard normal numbers, shape (n, *shape); sample i does not depend on `n`.
 
-    `rng` may also be a sequence of `n` seeds, one a sample: then sample i is what `normal(rng[i], 1, shape)` draws.
+    `rng` may also be a sequence of `n` seeds, one per sample: then sample i is what `normal(rng[i], 1, shape)` draws.
     """
     if isinstance(rng, Sequence):
         if len(rng) != n:
-            raise ValueError(f"rng holds {len(rng)} seeds for {n} samples: give one seed a sample")
+            raise ValueError(f"rng holds {len(rng)} seeds for {n} samples: give one seed per sample")
         streams = [generator(seed_of(s), 0) for s in rng]
     else:
         seed = seed_of(rng)

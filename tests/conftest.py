@@ -1,11 +1,19 @@
 """What several test modules share."""
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 from ilo import generators
 
-settings.register_profile("ilo")  # a busy machine is slow, not wrong
+# Images that may not be passed on, where they lie beside the checkout; the package itself does not look there.
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "assets"
+if BESIDE.is_dir():
+    os.environ.setdefault("ILO_IMAGES", str(BESIDE))
+
+settings.register_profile("ilo", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("ilo")
 
 

@@ -12,13 +12,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch.nn.functional as F
-from PIL import Image
 
 from ilo import assets
 from ilo.assets import AssetError, Package, Part
+from ilo.study import celeba
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WEIGHTS = {"first": bytes(range(256)) * 4000, "second": b"second" * 1000}
@@ -327,40 +325,7 @@ def test_the_readme_lists_what_the_module_pins():
         [f"[{p.name}]({p.homepage})", p.version, p.archive, str(p.size), p.licence, p.sha256] for p in packages.values()
     ]
     assert [row for row in rows if re.fullmatch("[0-9a-f]{64}", row[-1])] == expected
-    assert assets.CSGM_SHA256 in text
-    assert assets.CSGM_HOMEPAGE in text
+    assert celeba.SHA256 in text
+    assert celeba.HOMEPAGE in text
     for package in packages.values():
         assert f"{package.name}=={package.version}" in text  # in the command for machines without a network
-
-
-def test_csgm_images_missing_or_wrong_are_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(assets, "__file__", str(tmp_path / "repository" / "ilo" / "assets.py"))
-    monkeypatch.setenv("ILO_ASSETS", str(tmp_path))
-    with pytest.raises(AssetError, match=r"celebAtest\.zip.*github\.com/AshishBora/csgm.*ILO_ASSETS"):
-        assets.csgm_test_images()
-    (tmp_path / "celebAtest.zip").write_bytes(b"another file")
-    with pytest.raises(AssetError, match="corrupt or another file"):
-        assets.csgm_test_images()
-
-
-def test_csgm_images():
-    try:
-        images = assets.csgm_test_images()
-    except AssetError as absent:
-        pytest.skip(str(absent))
-    assert images.shape == (64, 3, 64, 64)
-    assert images.min() == -1
-    assert images.max() == 1
-    assert images.flatten(1).unique(dim=0).shape[0] == 64
-    for i, name in ((0, "182638"), (63, "182701")):
-        with (
-            zipfile.ZipFile(assets._csgm_archive()) as archive,
-            Image.open(archive.open(f"celebAtest/{name}.jpg")) as photo,
-        ):
-            central = np.asarray(photo.crop((0, 20, 178, 198)), dtype=float)  # of 178×218
-        coarse = central[:176, :176].reshape(16, 11, 16, 11, 3).mean((1, 3)) / 127.5 - 1
-        ours = F.avg_pool2d(images[i : i + 1], 4)[0].permute(1, 2, 0).numpy()
-        # the two grids differ by 1 %: the same photo correlates, a shift of a coarse pixel shows
-        assert np.corrcoef(coarse.ravel(), ours.ravel())[0, 1] > 0.985
-        assert np.corrcoef(coarse[:, 1:].ravel(), ours[:, :-1].ravel())[0, 1] < 0.97
-    assert assets.csgm_test_images(size=32).shape == (64, 3, 32, 32)

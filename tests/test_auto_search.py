@@ -1,13 +1,15 @@
 """`rounds="auto"`: what it chooses, what it spends, what it returns, and what it says where it cannot choose."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import ilo
 from ilo import operators
-from ilo.auto import search as automatic
-from ilo.auto.search import Auto, Plan, _choose, _stretch
+from ilo.auto import choose, posterior, walk
+from ilo.auto.choose import Judgement, Setting
+from ilo.auto.plan import Auto, Plan, plan_for
 from ilo.auto.smooth import Conditioner, smooth_prior
 from ilo.generators import Generator
 from ilo.metrics import psnr
@@ -50,7 +52,7 @@ def test_it_recovers_within_its_budget_and_returns_what_it_tried(G):
 
 def test_auto_is_the_default(G):
     _, A, y = problem(G, 1)
-    assert ilo.recover(G, A, y).tries is not None
+    assert isinstance(ilo.recover(G, A, y), ilo.AutoResult)
     with pytest.raises(ValueError, match=r'rounds is "auto", an ilo\.Auto or a sequence'):
         ilo.recover(G, A, y, rounds="best")
 
@@ -84,9 +86,9 @@ def test_it_reloads_with_samples_and_interval(G, tmp_path):
     assert (narrow[1] <= wide[1]).all()
     with pytest.raises(ValueError, match="between 0 and 1"):
         result.interval(1.0)
-    plain = ilo.recover(G, A, y, rounds=[ilo.Round(0, 2)])
-    with pytest.raises(ValueError, match="estimates a spread"):
-        plain.interval()
+    pd.testing.assert_frame_equal(result.tries, loaded.tries)
+    with pytest.raises(ValueError, match="does not hold the images of the settings"):
+        loaded.renders()
 
 
 def test_samples_fit_the_measurements_and_the_interval_holds_the_truth(G):
@@ -193,34 +195,47 @@ def test_the_plan_follows_the_generators_depth(G, cuts, layers):
     model = nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 64), nn.Tanh(),
                           nn.Unflatten(1, SHAPE))  # fmt: skip
     made = Generator.from_sequential(model, cuts=cuts, latent_shape=(6,))
-    assert [r.layer for r in automatic.plan(made).rounds()] == layers
+    assert [r.layer for r in plan_for(made).rounds()] == layers
 
 
 def errors(*means: float, held: int = 30, spread: float = 0.01) -> torch.Tensor:
-    noise = spread * torch.randn(len(means), 1, held, generator=torch.Generator().manual_seed(0))
-    return torch.tensor(means).view(-1, 1, 1) + noise
+    """Errors of as many candidates, of one scale and one problem: (candidates, 1, 1, held)."""
+    noise = spread * torch.randn(len(means), 1, 1, held, generator=torch.Generator().manual_seed(0))
+    return torch.tensor(means).view(-1, 1, 1, 1) + noise
 
 
 def test_the_default_stands_unless_another_is_better_by_more_than_chance():
-    units, noise, default = torch.arange(30), torch.tensor([0.0]), torch.tensor([0])
+    units, noise, default = torch.arange(30), torch.tensor([0.0]), Setting(torch.tensor([0]), torch.tensor([0]))
     close, far = errors(1.0, 0.999), errors(1.0, 0.9)
-    still = torch.zeros(2, 1, 30)
-    assert _choose(close, still, units, noise, default) == 0
-    assert _choose(far, still, units, noise, default) == 1
+    still = torch.zeros(2, 1, 1, 30)
+
+    def chosen(errors, predictions=still, units=units, noise=noise):
+        return choose.choose(Judgement(errors, predictions), units, noise, default).candidate.item()
+
+    assert chosen(close) == 0
+    assert chosen(far) == 1
     # the noise alone could do it: predictions 10 apart in each of 30, noise 1
-    apart = torch.stack([torch.zeros(1, 30), torch.full((1, 30), 10.0)])
-    assert _choose(far, apart, units, torch.tensor([1.0]), default) == 0
+    apart = torch.stack([torch.zeros(1, 1, 30), torch.full((1, 1, 30), 10.0)])
+    assert chosen(far, apart, noise=torch.tensor([1.0])) == 0
     # thirty entries of one unit are one measurement
-    assert _choose(far, still, torch.zeros(30, dtype=torch.long), noise, default) == 0
+    assert chosen(far, units=torch.zeros(30, dtype=torch.long)) == 0
+
+
+def test_a_setting_is_a_candidate_and_a_scale_for_each_problem():
+    judged = Judgement(torch.ones(3, 2, 2, 5), torch.zeros(3, 2, 2, 5))
+    judged.errors[2, 0, 0] = judged.errors[0, 1, 1] = 0.5
+    best = judged.best()
+    assert (best.candidate.tolist(), best.scale.tolist()) == ([2, 0], [0, 1])
+    assert (best.of(judged.errors) == 0.5).all()
 
 
 def test_the_spread_is_stretched_to_cover_what_was_held_out():
     g = torch.Generator().manual_seed(0)
     true = torch.randn(2, 4000, generator=g).abs()
     torch.testing.assert_close(
-        _stretch(torch.stack([true[0], 3 * true[1]])), torch.tensor([1.0, 3.0]), rtol=0.05, atol=0
+        posterior.stretch(torch.stack([true[0], 3 * true[1]])), torch.tensor([1.0, 3.0]), rtol=0.05, atol=0
     )
-    assert _stretch(torch.tensor([[10.0]]))[0] < 3, "one measurement says little"
+    assert posterior.stretch(torch.tensor([[10.0]]))[0] < 3, "one measurement says little"
 
 
 def test_a_budget_is_never_exceeded_and_one_too_small_is_refused(G):
@@ -282,7 +297,7 @@ def test_a_solution_that_diverges_does_not_spoil_the_mean(G, calls):
 
 
 def test_the_status_is_of_all_solutions():
-    together = automatic._together
+    together = walk.together
     assert together(["diverged", "diverged"]) == "diverged"
     assert together(["diverged", "improving", "converged"]) == "improving"
     assert together(["improving", "converged", "converged"]) == "converged"
@@ -292,10 +307,10 @@ def test_the_mean_image_is_not_certain(G, monkeypatch):
     """Solutions that are one and the same image, with no deviation, would have no spread at all."""
     x, A, y = problem(G)
 
-    def the_mean_without_deviation(errors, *rest, **named):
-        return torch.full((3,), len(errors) - len(automatic.SCALES))
+    def the_mean_without_deviation(judged, *rest):
+        return Setting(torch.full((3,), len(judged.errors) - 1), torch.zeros(3, dtype=torch.long))
 
-    monkeypatch.setattr(automatic, "_choose", the_mean_without_deviation)
+    monkeypatch.setattr(choose, "choose", the_mean_without_deviation)
     result = ilo.recover(G, A, y, rounds=FEW)
     mean = result.images[0]
     torch.testing.assert_close(result.images, mean.expand_as(result.images))
@@ -371,8 +386,8 @@ def test_an_operators_parameters_do_not_reach_the_result_and_no_grad_is_no_hindr
 def test_a_bar_counts_every_step(G, monkeypatch):
     _, A, y = problem(G)
     bars = []
-    make = automatic.progress_bar
-    monkeypatch.setattr(automatic, "progress_bar", lambda *args: bars.append(make(*args)) or bars[-1])
+    make = walk.progress_bar
+    monkeypatch.setattr(walk, "progress_bar", lambda *args: bars.append(make(*args)) or bars[-1])
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     result = ilo.recover(G, A, y, rounds=FEW)
     assert [bar.n for bar in bars] == [bar.total for bar in bars]
@@ -384,7 +399,7 @@ def test_samples_have_the_posterior_of_dense_algebra():
     shape, s = (1, 8, 8), 0.05
     smooth = smooth_prior(0.05 * torch.randn(200, *shape, generator=torch.Generator().manual_seed(0)).double())
     K = smooth.covariance(torch.eye(64, dtype=torch.float64).view(64, *shape)).flatten(1)
-    prior = automatic._ImagePrior(torch.zeros(1, *shape).double(), smooth, 4)
+    prior = posterior.ImagePrior(torch.zeros(1, *shape).double(), smooth, 4)
     for A in (operators.Identity(shape), operators.RandomInpainting(shape, keep=0.2)):
         A = A.double()
         M = operators.matrix(A).double()
@@ -392,7 +407,7 @@ def test_samples_have_the_posterior_of_dense_algebra():
         found, y = torch.zeros(1, 1, *shape).double(), torch.zeros(1, *A.shape_out).double()
         ratio, noise = torch.tensor([1 / s**2]).double(), torch.tensor([s]).double()
         certain = torch.tensor([False])
-        choice = automatic._Choice(found, ratio, noise, certain)
-        draws = automatic._draws(Conditioner(A, smooth), prior, y, choice, 2000, [0])
+        choice = posterior.Choice(found, ratio, noise, certain)
+        draws = posterior.draws(Conditioner(A, smooth), prior, y, choice, 2000, [0])
         expected = (K - gain @ M @ K).diagonal().sqrt()
         torch.testing.assert_close(draws.flatten(1).std(0), expected, rtol=0.07, atol=0)

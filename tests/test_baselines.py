@@ -141,8 +141,18 @@ def test_bad_input_is_named(method):
         solve(A, y.numpy())
     with pytest.raises(ValueError, match="steps must be an integer of at least 1"):
         solve(A, y, steps=0)
+    with pytest.raises(ValueError, match="steps must be an integer of at least 1"):
+        solve(A, y, steps=True)
     with pytest.raises(ValueError, match="shape"):
         solve(A, y[:, :, 1:])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_may_be_numpys(method):
+    A = OPERATORS["inpainting"]
+    y = A(images())
+    short = {name: np.int64(n) if isinstance(n, int) else n for name, n in SHORT[method].items()}
+    assert torch.equal(METHODS[method](A, y, **short), METHODS[method](A, y, **SHORT[method]))
 
 
 @pytest.mark.parametrize("method", ["lasso_dct", "lasso_wavelet", "total_variation"])
@@ -152,7 +162,7 @@ def test_bad_weights_and_operators_are_named(method):
     solve = METHODS[method]
     with pytest.raises(ValueError, match="weight must be finite and at least 0"):
         solve(A, y, weight=-1.0)
-    with pytest.raises(ValueError, match="one a problem"):
+    with pytest.raises(ValueError, match="one per problem"):
         solve(A, y, weight=torch.ones(2))
     with pytest.raises(ValueError, match="noise_std"):
         solve(A, y, noise_std=-0.1)

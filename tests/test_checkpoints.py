@@ -25,10 +25,11 @@ from safetensors.torch import load_file, save_file
 
 from ilo.generators import load
 from ilo.generators.biggan_layers import biggan
-from ilo.generators.checkpoints.names import from_rosinality, random_stylegan2
+from ilo.generators.checkpoints.names import from_rosinality
 from ilo.generators.checkpoints.nvidia_pickle import LEGACY_TORCH, read_nvidia_pickle
 from ilo.generators.checkpoints.read import convert, open_checkpoint, read_checkpoint
 from ilo.generators.stylegan.build import stylegan2
+from ilo.generators.stylegan.random import random_stylegan2
 
 NVIDIA = "stylegan2_ada_nvidia_32_c3"
 SMALL = random_stylegan2(8, channel_base=16, channel_max=3, z_dim=4, w_dim=5, mapping_layers=2)

@@ -9,7 +9,7 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
-from test_study import back, breaks_on_noise, photos, run, search, tiny_generator, without_times
+from test_grid import back, breaks_on_noise, photos, run, search, tiny_generator, without_times
 
 from ilo import study
 from ilo.study import cells, cluster
@@ -37,12 +37,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def where(A, y):
+def where(A, y, *, G, rng, noise):
     """Which process computes."""
     return study.Answer(A.adjoint(y), {"process": os.getpid()})
 
 
-def dies_once(flag, A, y):
+def dies_once(flag, A, y, *, G, rng, noise):
     """Takes its worker down with it the first time, as a lack of memory does."""
     if not os.path.exists(flag):
         open(flag, "w").close()
@@ -106,7 +106,7 @@ def test_no_scheduler_is_told(monkeypatch, tmp_path):
 
 def test_a_worker_with_other_code_is_refused():
     G, x = tiny_generator(), torch.stack(list(photos(1).values()))
-    (cell, _), *_ = study._grid([study.denoising(0.1)], {"m": back}, [0], ["a"], x, G, 1, False, False, "cpu")
+    (cell, _), *_ = study.Grid(["a"], x, [study.denoising(0.1)], {"m": back}, G, lpips=False).cells("cpu")
     cells.compute(cell, x, G)
     with pytest.raises(RuntimeError, match="same versions"):
         cells.compute(replace(cell, code="of another revision"), x, G)

@@ -36,8 +36,8 @@ def remembered(kind, **options):
     searches, iterates = [], []
 
     class Watched(kind):
-        def begin(self, G, state):
-            search = super().begin(G, state)
+        def begin(self, G, state, copies):
+            search = super().begin(G, state, copies)
             project = search.project
 
             def watched() -> None:
@@ -127,8 +127,8 @@ def test_the_projection_back_finds_the_nearest_point_of_the_range_and_never_move
     distances = []
 
     class Watched(AlternatingRound):
-        def begin(self, G, state):
-            search = super().begin(G, state)
+        def begin(self, G, state, copies):
+            search = super().begin(G, state, copies)
             back = search._project_back
 
             def watched() -> None:

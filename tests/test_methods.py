@@ -18,7 +18,7 @@ def face(dcgan):
 def test_the_search_is_the_recovery_it_stands_for(dcgan, face):
     A = ilo.operators.RandomInpainting(dcgan.image_shape, keep=0.2, rng=0)
     y = A(face)
-    found = methods.searches(A, y, G=dcgan, rng=3, restarts=2, share=SHARE, radius=500.0)
+    found = methods.searches(A, y, G=dcgan, rng=3, noise=0.0, restarts=2, share=SHARE, radius=500.0)
     assert list(found) == ["CSGM", "ILO", methods.BALLS]
     rounds = methods.shortened(ilo.default_rounds(dcgan), SHARE)
     whole = ilo.recover(dcgan, A, y, rounds=rounds, rng=3, restarts=2, progress=False)
@@ -31,32 +31,6 @@ def test_the_search_is_the_recovery_it_stands_for(dcgan, face):
 
 def test_every_name_has_its_place_in_the_figures(dcgan):
     for problem in (study.inpainting(0.1), study.superres(4)):
-        names = set(methods.methods_for(problem)) - {"searches"} | {"CSGM", "ILO", methods.BALLS}
+        names = set(methods.methods_for(problem)) | {"CSGM", methods.BALLS}
         assert names <= set(plots.METHODS)
         assert ("Bicubic" in names) == (problem.task == "super-resolution")
-
-
-def test_compare_gives_every_problem_its_methods(dcgan, face, tmp_path):
-    rows = methods.compare(
-        {"face": face[0]},
-        [study.inpainting(0.1), study.superres(4)],
-        G=dcgan,
-        restarts=1,
-        share=SHARE,
-        leave_out=["Deep decoder", "LASSO (DCT)"],
-        folder=tmp_path,
-        lpips=False,
-        progress=False,
-    )
-    by_task = rows.groupby("task")["method"].agg(set)
-    assert by_task["inpainting"] == {"CSGM", "ILO", "PULSE", "TV", "LASSO (wavelet)"}
-    assert by_task["super-resolution"] == by_task["inpainting"] | {"Bicubic"}
-    assert rows["psnr"].between(3, 60).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"), [({"leave_out": ["BM3D"]}, "BM3D"), ({"share": 0.0}, "share"), ({"share": 1.5}, "share")]
-)
-def test_bad_options_are_named(dcgan, face, tmp_path, options, words):
-    with pytest.raises((ValueError, study.StudyError), match=words):
-        methods.compare({"face": face[0]}, [study.inpainting(0.1)], G=dcgan, folder=tmp_path, progress=False, **options)

@@ -35,6 +35,7 @@ from ilo.operators import (
     spectral_norm,
 )
 from ilo.operators import sensing as sensing_module
+from ilo.operators.separable import cosine_matrix
 from ilo.operators.tasks import TASKS
 from ilo.rng import generator, normal, stream
 
@@ -596,6 +597,15 @@ def test_bad_numbers_of_measurements_are_refused(make):
     if make is not GaussianSensing:
         with pytest.raises(ValueError, match="more than"):
             make(RGB, m=10**4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+def test_the_cosine_matrix_is_its_formula_and_orthonormal(n):
+    k, position = np.arange(n)[:, None], np.arange(n) + 0.5
+    want = np.sqrt(np.where(k == 0, 1, 2) / n) * np.cos(np.pi * k * position / n)
+    C = cosine_matrix(n)
+    np.testing.assert_allclose(C.numpy(), want, atol=2e-14)
+    torch.testing.assert_close(C @ C.T, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-14)
 
 
 def test_operators_noise_and_latents_of_one_seed_are_independent():

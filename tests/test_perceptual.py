@@ -7,6 +7,7 @@ authors, which is checked here too where that pair is at hand: see `test_the_aut
 """
 
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -19,10 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ilo.array_pickle import load_arrays
 from ilo.assets import fetch
 from ilo.images import astronaut_face
-from ilo.perceptual import class_index, imagenet_classifier, lpips_network
+from ilo.perceptual import class_index, imagenet_classifier, load_arrays, lpips_network
 
 # Layer by layer: (kernel, stride, padding) of a convolution, or P for pooling; * marks what is compared.
 ALEX = ["11 4 2 *", "P3", "5 1 2 *", "P3", "3 1 1 *", "3 1 1 *", "3 1 1 *"]
@@ -275,3 +275,77 @@ def test_only_lpips_own_deprecation_warnings_are_silenced(monkeypatch):
     with pytest.raises(UserWarning, match="something else"):
         lpips_network("alex")
     perceptual._lpips.cache_clear()
+
+
+# The published pickles, and others.
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_arrays_come_back_as_they_were(protocol, tmp_path):
+    numbers = np.random.default_rng(0).normal(size=(3, 4, 5))
+    arrays = [numbers, numbers.astype(">f4"), np.asfortranarray(numbers), np.arange(4), np.array(2.5), np.zeros((0, 2))]
+    tree = {"layer": {"kernel": arrays}, "list": [("text", 1, 2.5, None, True)]}
+    path = tmp_path / "arrays.pkl"
+    path.write_bytes(pickle.dumps(tree, protocol))
+    back = load_arrays(path)
+    assert back["list"] == tree["list"]
+    for found, array in zip(back["layer"]["kernel"], arrays, strict=True):
+        assert type(found) is np.ndarray
+        np.testing.assert_array_equal(found, array.astype(array.dtype.newbyteorder("=")), strict=True)
+
+
+@pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "squeezenet-imagenet"])
+def test_the_published_pickles_hold_finite_float32_arrays(name):
+    def leaves(tree):
+        if isinstance(tree, np.ndarray):
+            return [tree]
+        return [leaf for part in (tree.values() if isinstance(tree, dict) else tree) for leaf in leaves(part)]
+
+    found = leaves(load_arrays(fetch(name)))
+    assert len(found) in (15, 31, 52)  # AlexNet: 5 kernels and biases, 5 weights; VGG16: 13 and 5; SqueezeNet: 26
+    assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in found)
+
+
+class Call:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+HOSTILE = {
+    "system": pickle.dumps(Call(os.system, "touch ran")),
+    "eval": pickle.dumps(Call(eval, "__import__('os').mkdir('ran')")),
+    "in a dict": pickle.dumps({"kernel": [Call(exec, "import os; os.mkdir('ran')")]}),
+    "as a key": pickle.dumps({Call(os.mkdir, "ran"): 1}),
+    "in an array": pickle.dumps(np.array([Call(os.mkdir, "ran")], dtype=object), 3),
+    "import by an operator": b"cbuiltins\n__import__\n(Vos\ntR.",
+    "old instance opcode": b"(S'touch ran'\nios\nsystem\n.",
+    "protocol 4": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x09touch ran\x85R.",
+    "through a numpy module": b"\x80\x04\x8c\x05numpy\x8c\x0ef2py.os.system\x93\x8c\x09touch ran\x85R.",
+    "numpy's own loader": b"\x80\x04\x8c\x05numpy\x8c\x04load\x93\x8c\x03ran\x85R.",
+    "numpy's memory map": b"\x80\x04\x8c\x05numpy\x8c\x06memmap\x93\x8c\x03ran\x85R.",
+    "a file": b"cio\nopen\n(Vran\nVw\ntR.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_pickle_that_names_anything_else_is_refused_and_not_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("hostile.pkl").write_bytes(HOSTILE[name])
+    with pytest.raises(pickle.UnpicklingError, match="which could run code"):
+        load_arrays("hostile.pkl")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["system", "eval", "in a dict", "as a key", "in an array", "protocol 4", "a file"])
+def test_the_hostile_pickles_would_have_run(name, tmp_path, monkeypatch):
+    """Else the test above would show nothing."""
+    monkeypatch.chdir(tmp_path)
+    opened = pickle.loads(HOSTILE[name])
+    if name == "a file":
+        opened.close()
+    assert Path("ran").exists()

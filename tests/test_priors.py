@@ -6,6 +6,7 @@ from torch import nn
 
 import ilo
 from ilo.generators import Generator
+from ilo.solver.copies import Copies
 from ilo.solver.whitened import WhitenedSearch
 
 SHAPE = (1, 4, 4)
@@ -55,8 +56,8 @@ def test_prior_round_starts_at_the_mean_and_fits():
     prior = ilo.feature_prior(G, 1, samples=400, rank=20)
     A = ilo.operators.Identity(SHAPE)
     y = A(G(G.sample(3, 99)))
-    round_ = ilo.PriorRound(prior, steps=150, lr=0.2)
-    search = round_.begin(G, G.run(G.sample(2, 0), 0, 1))
+    round_ = ilo.PriorRound(prior=prior, steps=150, lr=0.2)
+    search = round_.begin(G, G.run(G.sample(2, 0), 0, 1), Copies(1, 2))
     assert isinstance(search, WhitenedSearch)
     torch.testing.assert_close(search.state()["features"], prior.mean.expand(2, -1))
     result = ilo.recover(G, A, y, rounds=[round_], progress=False)
@@ -72,7 +73,9 @@ def test_what_was_found_before_wins_when_the_prior_round_ends_worse():
     y = A(G(G.sample(3, 99)))
     good = [ilo.Round(0, 300, 0.1)]
     alone = ilo.recover(G, A, y, rounds=good, restarts=4, progress=False)
-    both = ilo.recover(G, A, y, rounds=[*good, ilo.PriorRound(prior, steps=1, lr=1e-3)], restarts=4, progress=False)
+    both = ilo.recover(
+        G, A, y, rounds=[*good, ilo.PriorRound(prior=prior, steps=1, lr=1e-3)], restarts=4, progress=False
+    )
     torch.testing.assert_close(both.images, alone.images, rtol=0, atol=1e-5)
 
 
@@ -95,16 +98,16 @@ def test_a_prior_for_another_layer_is_a_clear_error():
     G = generator()
     prior = ilo.feature_prior(G, 1, samples=50, rank=5)
     with pytest.raises(ValueError, match="describes 30 features"):
-        ilo.PriorRound(prior, steps=1).begin(Generator.from_sequential(
+        ilo.PriorRound(prior=prior, steps=1).begin(Generator.from_sequential(
             nn.Sequential(nn.Linear(6, 9), nn.Linear(9, 16), nn.Unflatten(1, SHAPE)), cuts=(1,), latent_shape=(6,)
-        ), {"features": torch.zeros(1, 9)})  # fmt: skip
+        ), {"features": torch.zeros(1, 9)}, Copies(1, 1))  # fmt: skip
 
 
 def test_a_round_can_start_from_what_was_found():
     G = generator()
     prior = ilo.feature_prior(G, 1, samples=600, rank=30)
     start = G.run(G.sample(2, 7), 0, 1)
-    begun = ilo.PriorRound(prior, 1, from_mean=False).begin(G, start)
+    begun = ilo.PriorRound(prior=prior, steps=1, from_mean=False).begin(G, start, Copies(1, 2))
     torch.testing.assert_close(begun.state()["features"], start["features"])
-    begun = ilo.PriorRound(prior, 1).begin(G, start)
+    begun = ilo.PriorRound(prior=prior, steps=1).begin(G, start, Copies(1, 2))
     torch.testing.assert_close(begun.state()["features"], prior.mean.expand(2, -1))

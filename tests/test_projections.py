@@ -303,7 +303,7 @@ def test_errors_are_for_people(project):
     for radius in (-1.0, math.nan, torch.tensor([1.0, -1.0])):
         with pytest.raises(ValueError, match="at least 0"):
             project(x, radius)
-    with pytest.raises(ValueError, match="one a sample"):
+    with pytest.raises(ValueError, match="one per sample"):
         project(x, torch.ones(3))
     for center in (draw(2, 4), draw(2, 3, dtype=torch.float32)):
         with pytest.raises(ValueError, match="shape and dtype of x"):

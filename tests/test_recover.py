@@ -11,7 +11,7 @@ from torch import nn
 import ilo
 from ilo import Round
 from ilo.generators import Generator
-from ilo.recovery import Step
+from ilo.solver.loop import Step
 
 SHAPE = (3, 5, 7)
 

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilo
-from ilo.generators.checkpoints.names import from_rosinality, random_stylegan2
+from ilo.generators.checkpoints.names import from_rosinality
 from ilo.generators.stylegan.build import NOISES, SPACES, stylegan2
 from ilo.generators.stylegan.network import Affine, ModulatedConv, StyledConv, ToRGB, blur, upsample
+from ilo.generators.stylegan.random import random_stylegan2
 from ilo.generators.stylegan.spaces import MappingNetwork
 
 ROSINALITY = ["stylegan2_rosinality_64", "stylegan2_rosinality_128"]

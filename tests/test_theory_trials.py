@@ -10,10 +10,12 @@ from torch import nn
 
 from ilo import Round
 from ilo.generators import Generator
-from ilo.theory import own_matrices, recovery_trials, transition_point
+from ilo.theory import Targets, own_matrices, recovery_trials, transition_point
 from ilo.theory.trials import flat_deviations
 
-SETTING = {"delta": 0.6, "L2": 2.0, "r1": 2.0, "trials": 5, "rng": 3}
+
+def targets(K, delta=0.6):
+    return Targets(K, delta=delta, L2=2.0, r1=2.0, trials=5)
 
 
 def features_are_pixels() -> Generator:
@@ -64,12 +66,12 @@ def test_each_problem_has_a_matrix_of_its_own_with_entries_of_variance_one_over_
 def test_targets_are_k_squared_equal_coordinates_of_the_right_radius():
     G, A = features_are_pixels(), Remembering()
     K = [1.0, 2.0, math.sqrt(5), math.sqrt(20)]
-    rows = recovery_trials(G, 1, A, K=K, search=one_step, restarts=1, **SETTING)
+    rows = recovery_trials(G, 1, A, targets(K), search=one_step, restarts=1, rng=3)
     assert rows["K"].tolist() == np.repeat(K, 5).tolist()
     assert rows["trial"].tolist() == [0, 1, 2, 3, 4] * 4
     assert rows["deviation"].tolist() == pytest.approx([0.6 / 2.0] * 20)  # δ/L_2 in l2 norm, whatever K
     nothing = Remembering()
-    recovery_trials(G, 1, nothing, K=K, search=one_step, restarts=1, **{**SETTING, "delta": 1e-12})
+    recovery_trials(G, 1, nothing, targets(K, delta=1e-12), search=one_step, restarts=1, rng=3)
     change = (A.targets - nothing.targets).flatten(1)
     assert (change.abs() > 1e-9).sum(1).tolist() == np.repeat([1, 4, 5, 20], 5).tolist()
     assert change.abs().sum(1).tolist() == pytest.approx(np.repeat(K, 5) * 0.6 / 2.0)  # K·δ/L_2 in l1 norm
@@ -81,7 +83,7 @@ def test_with_all_pixels_the_truth_is_found_and_with_few_it_is_not():
     K = [1.0, 2.0]
 
     def run(m):
-        return recovery_trials(G, 1, own_matrices(G.image_shape, m, 10, rng=1), K=K, **SETTING)
+        return recovery_trials(G, 1, own_matrices(G.image_shape, m, 10, rng=1), targets(K), rng=3)
 
     all_, few = run(40), run(2)
     assert (all_["error"] < 0.05 * all_["deviation"]).all()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ilo.operators import LinearOperator
+from ilo.operators.separable import cosine_matrix
 from ilo.rng import Rng, normal
 
 DIRECT = 4096  # measurements up to which the Gram matrix is built and factored
@@ -68,21 +69,13 @@ def smooth_prior(images: Tensor, length: float | None = None) -> SmoothPrior:
         raise ValueError(f"length is a distance in pixels, positive and finite, got {length}")
     covariance = torch.einsum("bchw,bdhw->cd", deviations, deviations) / deviations[:, 0].numel()
     variances, colours = torch.linalg.eigh(covariance.double())
-    rows, columns = _cosines(height), _cosines(width)
+    rows, columns = cosine_matrix(height), cosine_matrix(width)
     frequencies = (math.pi * torch.arange(n, dtype=torch.float64) / n for n in (height, width))
     squares = [f.square() for f in frequencies]
     density = (1 + length**2 * (squares[0][:, None] + squares[1])) ** -1.5  # (H, W)
     density = density / density.mean()  # the mean over pixels of the variance is then 1
     spectrum = variances.clamp(min=0).cpu().view(-1, 1, 1) * density
     return SmoothPrior(*(t.to(images) for t in (spectrum, colours, rows, columns)))
-
-
-def _cosines(n: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix (n, n): row k is the cosine of frequency π·k/n."""
-    k = torch.arange(n, dtype=torch.float64)
-    matrix = torch.cos(math.pi * (k + 0.5) * k[:, None] / n) * math.sqrt(2 / n)
-    matrix[0] /= math.sqrt(2)
-    return matrix
 
 
 class Conditioner:

@@ -31,12 +31,6 @@ def check_measurements(y: Tensor) -> None:
         raise ValueError("measurements hold NaN or infinite values")
 
 
-def check_count(n: int, what: str) -> None:
-    """Raise ValueError unless `n` is an integer of at least 1."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"{what} must be an integer of at least 1, got {n!r}")
-
-
 def check_positive(value: float, what: str) -> None:
     """Raise ValueError unless `value` is a positive finite number."""
     if not (math.isfinite(value) and value > 0):
@@ -47,7 +41,7 @@ def weight_per_problem(weight: float | Tensor, y: Tensor) -> Tensor:
     """Return the weight as (1, 1, 1, 1) or (B, 1, 1, 1), like `y`; ValueError unless finite and at least 0."""
     weight = torch.as_tensor(weight, dtype=y.dtype, device=y.device)
     if weight.ndim > 1 or weight.numel() not in (1, len(y)):
-        raise ValueError(f"weight must be a number or of shape ({len(y)},), one a problem, got {tuple(weight.shape)}")
+        raise ValueError(f"weight must be a number or of shape ({len(y)},), one per problem, got {tuple(weight.shape)}")
     if not (torch.isfinite(weight) & (weight >= 0)).all():
         raise ValueError(f"weight must be finite and at least 0, got {weight.tolist()}")
     return weight.view(-1, 1, 1, 1)

@@ -1,12 +1,12 @@
 """The methods that search a generator's latent space: CSGM and PULSE, as settings of `ilo.recover`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
 from ilo.generators.base import Generator
 from ilo.recovery import recover
-from ilo.rng import Rng
 from ilo.solver.objectives import GeoCross, SquaredError, SquaredNorm
 from ilo.solver.projections import project_sphere
 from ilo.solver.result import Result
@@ -22,8 +22,7 @@ def csgm(
     steps: int = 500,
     lr: float = 0.1,
     penalty: float = 0.001,
-    rng: Rng | Sequence[int] = 0,
-    progress: bool = True,
+    **options: Any,
 ) -> Result:
     """CSGM (Bora et al., "Compressed Sensing using Generative Models", ICML 2017), with its penalty on the latent.
 
@@ -37,15 +36,16 @@ def csgm(
     done here, where the data term is `ilo.SquaredError` (a mean) and the penalty `ilo.SquaredNorm` (a sum), so that
     λ = 0.001 means what it meant in their experiments. Read as the formula has it, the penalty would be λ/m. The
     difference is large with the default generator: at 10 % of the pixels 0.001 reached 20.7 dB, 0 reached 24.7 (four
-    images, half of them in range, 200 steps; `python -m benchmarks baselines`). A fair comparison takes penalty=0.
+    images, half of them in range, 200 steps; `python -m benchmarks tune`). A fair comparison takes penalty=0.
 
     They return, of each restart's last iterate, the one of least loss; here each restart's best iterate (penalty
     included) competes, and restarts are compared by the data term.
 
     Args:
-        G, A, y, rng, restarts, progress: as in `ilo.recover`.
+        G, A, y, restarts: as in `ilo.recover`.
         steps, lr: of Adam.
         penalty: on each tensor that the latent consists of, at least 0.
+        options: of `ilo.recover`: rng, start, callback, progress.
 
     Returns:
         `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative penalty.
@@ -55,7 +55,7 @@ def csgm(
     names = G.variables(G.sample(1, 0))
     terms = [penalty * SquaredNorm(name) for name in names] if penalty > 0 else []
     round_ = Round(0, steps, lr, penalty=sum(terms[1:], terms[0]) if terms else None, schedule=constant)
-    return recover(G, A, y, rounds=[round_], restarts=restarts, rng=rng, progress=progress)
+    return recover(G, A, y, rounds=[round_], restarts=restarts, **options)
 
 
 def pulse(
@@ -67,8 +67,7 @@ def pulse(
     steps: int = 100,
     lr: float = 0.4,
     geocross: float = 0.05,
-    rng: Rng | Sequence[int] = 0,
-    progress: bool = True,
+    **options: Any,
 ) -> Result:
     """PULSE (Menon et al., CVPR 2020), for any operator: a search on the sphere where the latent's distribution lies.
 
@@ -83,15 +82,16 @@ def pulse(
     latent, such as a DCGAN, there is nothing to keep together and the term is 0; the 100 is then without effect too,
     since Adam does not see the scale of its objective.
 
-    On a DCGAN a rate of 0.8 ends some 1.2 dB higher (`python -m benchmarks baselines`); the default is the authors'.
+    On a DCGAN a rate of 0.8 ends some 1.2 dB higher (`python -m benchmarks tune`); the default is the authors'.
 
     The authors' program refuses to answer where L2 > 0.002; this one returns its best, with its error in
     `Result.objective`.
 
     Args:
-        G, A, y, rng, restarts, progress: as in `ilo.recover`. The authors start once.
+        G, A, y, restarts: as in `ilo.recover`. The authors start once.
         steps, lr: of Adam.
         geocross: weight of GEOCROSS, at least 0.
+        options: of `ilo.recover`: rng, start, callback, progress.
 
     Returns:
         `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative weight.
@@ -102,7 +102,7 @@ def pulse(
     objective = 25.0 * SquaredError(A, y)
     for name in _sets_of_styles(G):
         objective = objective + geocross * GeoCross(name)
-    return recover(G, A, y, rounds=[round_], objective=objective, restarts=restarts, rng=rng, progress=progress)
+    return recover(G, A, y, rounds=[round_], objective=objective, restarts=restarts, **options)
 
 
 def one_cycle_drop(t: float) -> float:
@@ -124,6 +124,6 @@ def keep_norms(x: Tensor, start: Tensor) -> Tensor:
 
 
 def _sets_of_styles(G: Generator) -> list[str]:
-    """Names of what layer 0 reads as several vectors an image, (B, vectors, width)."""
+    """Names of what layer 0 reads as several vectors per image, (B, vectors, width)."""
     state = G.sample(1, 0)
     return [name for name in G.variables(state) if state[name].ndim == 3 and state[name].shape[1] > 1]

@@ -11,12 +11,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
-from ilo.baselines.checks import check_count, check_linear, weight_per_problem
+from ilo.baselines.checks import check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
 from ilo.operators import LinearOperator
+from ilo.operators.base import check_count
+from ilo.operators.separable import cosine_matrix
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -124,10 +125,10 @@ def cosine_transform(height: int, width: int) -> tuple[Transform, Transform]:
     """Return Ψ and Ψᵀ of the orthonormal two-dimensional DCT-II, on (B, C, height, width)."""
 
     def analysis(x: Tensor) -> Tensor:
-        return _cosines(height).to(x) @ x @ _cosines(width).to(x).T
+        return cosine_matrix(height).to(x) @ x @ cosine_matrix(width).to(x).T
 
     def synthesis(c: Tensor) -> Tensor:
-        return _cosines(height).to(c).T @ c @ _cosines(width).to(c)
+        return cosine_matrix(height).to(c).T @ c @ cosine_matrix(width).to(c)
 
     return analysis, synthesis
 
@@ -169,12 +170,6 @@ def wavelet_transform(height: int, width: int, wavelet: str = "db4") -> tuple[Tr
         return c
 
     return analysis, synthesis
-
-
-@lru_cache(maxsize=16)
-def _cosines(side: int) -> Tensor:
-    """The matrix (side, side) of the orthonormal DCT-II, float64."""
-    return torch.from_numpy(dct(np.eye(side), axis=0, norm="ortho"))
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
-from ilo.baselines.checks import check_count, check_measurements, check_positive
+from ilo.baselines.checks import check_measurements, check_positive
+from ilo.operators.base import check_count
 from ilo.rng import Rng, normal, seed_of
 
 EPS = 1e-5  # of the channel normalisation, as batch normalisation has it
@@ -50,7 +51,7 @@ def deep_decoder(
         levels: up-samplings. The first features have sides ⌈H/2^levels⌉, ⌈W/2^levels⌉.
         steps, lr: of Adam.
         rng: seed (or torch.Generator) of the features and the first weights, the same for every problem; or one
-            seed a problem.
+            seed per problem.
 
     Returns:
         images (B, C, H, W) in [−1, 1].
@@ -98,12 +99,12 @@ def _fit(A, y, shape, width: int, levels: int, steps: int, lr: float, rng) -> Te
 
 
 def _begin(y: Tensor, channels: int, sides, width: int, levels: int, rng) -> tuple[Tensor, list[Tensor]]:
-    """Random features (B, width, h, w) and first weights: a mix, scale and shift a level, and the last mix."""
+    """Random features (B, width, h, w) and first weights: a mix, scale and shift per level, and the last mix."""
     sizes = [width * sides[0] * sides[1], *[width * width] * (levels + 1), channels * width]
     seeds = [seed_of(seed) for seed in rng] if isinstance(rng, Sequence) else [seed_of(rng)]
     draws = torch.cat([normal(seed, 1, (sum(sizes),), dtype=y.dtype, device=y.device) for seed in seeds])
     if len(draws) not in (1, len(y)):
-        raise ValueError(f"rng holds {len(draws)} seeds for {len(y)} problems: give one, or one a problem")
+        raise ValueError(f"rng holds {len(draws)} seeds for {len(y)} problems: give one, or one per problem")
     features, *mixes, last = draws.expand(len(y), -1).split(sizes, dim=1)
     weights = []
     for mix in mixes:

@@ -6,9 +6,10 @@ argmin_x  ½‖A x − y‖² + weight·TV(x)   over images x in [−1, 1].
 import torch
 from torch import Tensor
 
-from ilo.baselines.checks import check_count, check_linear, weight_per_problem
+from ilo.baselines.checks import check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
 from ilo.operators import LinearOperator
+from ilo.operators.base import check_count
 
 GRADIENT_NORM_SQUARED = 8.0  # Chambolle's (2004) bound on ‖∇‖² of two-dimensional forward differences
 DATA_STEP = 3.0  # of the dual step sizes' ratio: found by trial on inpainting, Gaussian, super-resolution, denoising

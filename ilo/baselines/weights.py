@@ -5,7 +5,7 @@ of standard deviation s·‖a‖ at a pixel with column a of A: the prior must o
 
     weight = factor · noise_std · column_scale(A),   column_scale(A) = ‖A‖_F/√n, n = C·H·W,
 
-which in denoising (A = I) is the usual multiple of the noise's standard deviation. `python -m benchmarks baselines`
+which in denoising (A = I) is the usual multiple of the noise's standard deviation. `python -m benchmarks tune`
 tries eight factors for every method and task on faces of the generator and on photos, none of them a test image, and
 prints what the best one for each task would gain over the one here.
 """
@@ -37,7 +37,7 @@ def default_weight(method: str, A: LinearOperator, noise_std: float) -> float:
 
 @torch.no_grad()
 def column_scale(A: LinearOperator) -> float:
-    """Return the root mean square of the norms of A's columns, ‖A‖_F/√n, from 16 random signs a pixel.
+    """Return the root mean square of the norms of A's columns, ‖A‖_F/√n, from 16 random signs per pixel.
 
     E‖A v‖² = ‖A‖_F² for random signs v (Hutchinson 1990): right to a few per cent,
     and exactly where the columns are orthogonal.

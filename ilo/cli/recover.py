@@ -9,7 +9,7 @@ import torch
 
 import ilo
 from ilo.assets import fetch
-from ilo.auto.search import Auto
+from ilo.auto.plan import Auto
 from ilo.cli.measuring import Measured, measured, settle
 from ilo.cli.measuring import add_arguments as add_measurements
 from ilo.cli.results import write_results

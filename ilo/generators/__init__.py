@@ -2,12 +2,12 @@
 
 from ilo.generators.base import FeatureLayer, Generator, State
 from ilo.generators.biggan_layers import biggan
-from ilo.generators.checkpoints.names import random_stylegan2
 from ilo.generators.checkpoints.read import convert, open_checkpoint
 from ilo.generators.dcgan_layers import dcgan
 from ilo.generators.loading import load
 from ilo.generators.memory import economical, memory_report, peak_memory
 from ilo.generators.stylegan.build import stylegan2
+from ilo.generators.stylegan.random import random_stylegan2
 
 __all__ = [
     "FeatureLayer",

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
-from ilo.generators.labels import label_vector
+from ilo.generators.labels import AddFixed, label_vector
 
 BN_EPS = 1e-5
 
@@ -33,7 +33,7 @@ def biggan(
 
     Args:
         weights: name → tensor; one floating dtype, which becomes the generator's.
-        label: the class whose embedding samples start from: an index, or one weight a class; None: their mean.
+        label: the class whose embedding samples start from: an index, or one weight per class; None: their mean.
         name: what results and figures call it.
 
     A round optimises, unless told otherwise, everything that the state at its layer holds: features, the embedding and
@@ -64,19 +64,8 @@ def _biggan(weights: Mapping[str, Tensor], label: int | Sequence[float] | None, 
         latent_shapes={f"latent_{i}": (chunk,) for i in range(count + 1 if hierarchical else 1)},
         image_shape=(weights["output_layer.2.weight"].shape[0], side, side),
         name=name,
-        prior=AddEmbedding(label_vector(label, len(classes)).to(classes) @ classes),
+        prior=AddFixed("embedding", label_vector(label, len(classes)).to(classes) @ classes),
     )
-
-
-class AddEmbedding(nn.Module):
-    """Prior: every sample starts from the same class embedding (shared_dim,)."""
-
-    def __init__(self, embedding: Tensor):
-        super().__init__()
-        self.register_buffer("embedding", embedding)
-
-    def forward(self, state: State) -> State:
-        return {**state, "embedding": self.embedding.repeat(len(state["latent_0"]), 1)}
 
 
 class Seed(nn.Module):

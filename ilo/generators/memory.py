@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ilo.generators.base import Generator, State
 
-MAPS = 2000  # no generator here keeps more numbers an image value: StyleGAN2 1600 at 64 pixels, 88 at 1024
+MAPS = 2000  # no generator here keeps more numbers per value of an image: StyleGAN2 1600 at 64 pixels, 88 at 1024
 
 
 def peak_memory(G: Generator, batch: int = 1, start: int = 0) -> int:

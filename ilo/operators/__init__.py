@@ -1,7 +1,7 @@
 """Measurement operators: how images become measurements, y = A(x) + noise."""
 
-from ilo.operators.base import Composition, LinearOperator, Rows
-from ilo.operators.checks import dot_test, matrix, spectral_norm
+from ilo.operators.base import Composition, LinearOperator, Rows, spectral_norm
+from ilo.operators.checks import dot_test, matrix
 from ilo.operators.measurement import measure
 from ilo.operators.pixels import Entries, Grayscale, Identity, Inpainting, RandomInpainting
 from ilo.operators.sensing import GaussianSensing, PartialCirculant, PartialFourier

@@ -12,8 +12,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from ilo.operators.checks import spectral_norm
-from ilo.rng import Rng, stream
+from ilo.rng import Rng, normal, stream
 
 
 class LinearOperator(nn.Module):
@@ -198,6 +197,46 @@ class Rows(LinearOperator):
         return full.index_copy(1, self.index, y).view(len(y), *self.full.shape_out)
 
 
+@torch.no_grad()
+def spectral_norm(A: LinearOperator, tolerance: float = 1e-6, max_steps: int = 500) -> float:
+    """Return the largest singular value of `A` by Lanczos' method, from a fixed start.
+
+    The method runs on Aᵀ A or A Aᵀ, whichever is smaller, with full reorthogonalisation, until the residual of its
+    largest Ritz pair is below `tolerance` of the value; after `max_steps` it returns what it has, a lower bound.
+    (Power iteration would need some hundred times the products on random matrices, whose largest singular values
+    crowd.)
+    """
+    wide = math.prod(A.shape_out) < math.prod(A.shape_in)
+    shape = A.shape_out if wide else A.shape_in
+    size = math.prod(shape)
+
+    def gram(v: Tensor) -> Tensor:
+        v = v.view(1, *shape)
+        return (A(A.adjoint(v)) if wide else A.adjoint(A(v))).flatten()
+
+    q = normal(0, 1, (size,), dtype=A.dtype, device=A.device).flatten()
+    basis = [q / q.norm()]
+    alphas, betas, value = [], [], 0.0
+    for _ in range(min(max_steps, size)):
+        w = gram(basis[-1])
+        alphas.append(float(w @ basis[-1]))
+        Q = torch.stack(basis)  # (steps, size)
+        for _ in range(2):  # once is not enough in floating point
+            w = w - Q.T @ (Q @ w)
+        beta = float(w.norm())
+        T = torch.diag(torch.tensor(alphas, dtype=torch.float64))
+        if betas:
+            off = torch.tensor(betas, dtype=torch.float64)
+            T = T + torch.diag(off, 1) + torch.diag(off, -1)
+        values, vectors = torch.linalg.eigh(T)
+        value = float(values[-1])
+        if beta * abs(float(vectors[-1, -1])) <= tolerance * value:
+            break
+        betas.append(beta)
+        basis.append(w / beta)
+    return math.sqrt(max(value, 0.0))
+
+
 def check_index(index: Tensor | Sequence[int], size: int) -> Tensor:
     """Return `index` as an int64 tensor on the CPU; ValueError unless it holds distinct integers in 0 … size − 1."""
     index = torch.as_tensor(index)
@@ -219,10 +258,10 @@ def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     return tuple(check_count(n, "each of C, H and W") for n in shape)
 
 
-def check_count(n: int, what: str) -> int:
-    """Return `n` as an int; ValueError unless it is an integer of at least 1."""
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
-        raise ValueError(f"{what} must be an integer of at least 1, got {n!r}")
+def check_count(n: int, what: str, least: int = 1) -> int:
+    """Return `n` as an int; ValueError unless it is an integer (numpy's too, a bool not) of at least `least`."""
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < least:
+        raise ValueError(f"{what} must be an integer of at least {least}, got {n!r}")
     return int(n)
 
 

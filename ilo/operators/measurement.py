@@ -18,7 +18,7 @@ def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise_std: float = 0.0, rn
         A: any callable from images to measurements, batch first; it need not be linear.
         x: images (B, C, H, W) in [−1, 1].
         noise_std: in the units of the measurements, at least 0.
-        rng: seed or torch.Generator; sample i draws the same noise whatever the batch. Or one seed a sample.
+        rng: seed or torch.Generator; sample i draws the same noise whatever the batch. Or one seed per sample.
 
     Raises:
         ValueError: if `x` is no batch of images in [−1, 1], or `noise_std` is negative or not finite.
@@ -33,7 +33,7 @@ def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise_std: float = 0.0, rn
 
 
 def _noise_seeds(rng: Rng | Sequence[int], n: int) -> list[int]:
-    """One seed a sample, of streams that nothing else draws from: an image made with the same `rng` is independent."""
+    """One seed per sample, of streams that nothing else draws from: an image of the same `rng` is independent."""
     if isinstance(rng, Sequence):
         return [stream(seed, "noise", 0).initial_seed() for seed in rng]
     seed = seed_of(rng)

@@ -1,13 +1,15 @@
 """Compressed sensing: Gaussian, partial circulant and partial Fourier measurements."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ilo.operators.base import LinearOperator, check_count, check_index, check_shape
 from ilo.rng import Rng, seed_of, stream
+
+Product = Callable[[Tensor], Tensor]
 
 BLOCK_ENTRIES = 2**20
 STORED_BYTES = 2 * 10**9
@@ -65,50 +67,40 @@ class GaussianSensing(LinearOperator):
     def _forward(self, x: Tensor) -> Tensor:
         if self.matrix is not None:
             return x.flatten(1) @ self.matrix.T
-        return _OnTheFly.apply(self, x)
+        return _Redrawn.apply(self._product, self._transposed_product, x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         if self.matrix is not None:
             return (y @ self.matrix).view(len(y), *self.shape_in)
-        return _OnTheFlyAdjoint.apply(self, y)
+        return _Redrawn.apply(self._transposed_product, self._product, y)
 
-
-class _OnTheFly(torch.autograd.Function):
-    """A x that draws A again for the gradient, in place of keeping it."""
-
-    @staticmethod
-    def forward(A: GaussianSensing, x: Tensor) -> Tensor:
-        y = x.new_empty(len(x), *A.shape_out)
-        for positions, rows in A._blocks():
+    def _product(self, x: Tensor) -> Tensor:
+        y = x.new_empty(len(x), *self.shape_out)
+        for positions, rows in self._blocks():
             y[:, positions] = x.flatten(1) @ rows.to(x).T
         return y
 
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.A = inputs[0]
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:
-        return None, _OnTheFlyAdjoint.apply(ctx.A, grad)
-
-
-class _OnTheFlyAdjoint(torch.autograd.Function):
-    """Aᵀ y likewise."""
-
-    @staticmethod
-    def forward(A: GaussianSensing, y: Tensor) -> Tensor:
-        x = y.new_zeros(len(y), math.prod(A.shape_in))
-        for positions, rows in A._blocks():
+    def _transposed_product(self, y: Tensor) -> Tensor:
+        x = y.new_zeros(len(y), math.prod(self.shape_in))
+        for positions, rows in self._blocks():
             x += y[:, positions] @ rows.to(y)
-        return x.view(len(y), *A.shape_in)
+        return x.view(len(y), *self.shape_in)
+
+
+class _Redrawn(torch.autograd.Function):
+    """product(x), whose gradient is transposed(grad): both draw the matrix again, so that none is kept."""
+
+    @staticmethod
+    def forward(product: Product, transposed: Product, x: Tensor) -> Tensor:
+        return product(x)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        ctx.A = inputs[0]
+        ctx.product, ctx.transposed, _ = inputs
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:
-        return None, _OnTheFly.apply(ctx.A, grad)
+    def backward(ctx, grad: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, _Redrawn.apply(ctx.transposed, ctx.product, grad)
 
 
 class PartialCirculant(LinearOperator):

@@ -5,14 +5,15 @@ Each is a sum of few terms, A x = Σ_r L_r x R_rᵀ on every channel, with small
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import dct
 from torch import Tensor
 
 from ilo.operators.base import LinearOperator, check_count, check_shape
-from ilo.operators.checks import spectral_norm
 
 
 class Separable(LinearOperator):
@@ -54,7 +55,7 @@ class Separable(LinearOperator):
         return y @ self.right.T  # (B, C, H, W)
 
     def _norm(self) -> float:
-        return spectral_norm(self) if self._exact_norm is None else self._exact_norm
+        return super()._norm() if self._exact_norm is None else self._exact_norm
 
 
 class Downsample(Separable):
@@ -141,6 +142,12 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
     for row, col in zip(rows, cols, strict=True):
         kernel += np.outer(_tent(row, len(kernel)), _tent(col, len(kernel)))
     return torch.from_numpy(kernel / kernel.sum())
+
+
+@lru_cache(maxsize=16)
+def cosine_matrix(n: int) -> Tensor:
+    """Return the orthonormal DCT-II as a matrix (n, n): row k is the cosine of frequency π·k/n. float64, shared."""
+    return torch.from_numpy(dct(np.eye(n), axis=0, norm="ortho"))
 
 
 def _tent(position: float, size: int) -> np.ndarray:

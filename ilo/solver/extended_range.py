@@ -14,72 +14,80 @@ the result in the extended range too, start inside the ball.) They know generato
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator, State
-from ilo.solver.objectives import Objective
+from ilo.operators.base import check_count
+from ilo.solver.copies import Copies
 from ilo.solver.optimisers import Optimiser, sample_adam
 from ilo.solver.projections import project_l1_ball, project_l2_ball
-from ilo.solver.rounds import check_search, radius_per_sample, ramp
+from ilo.solver.rounds import Descent, Radius, check_rate, radius_of_rows
 
 
 @dataclass(frozen=True)
-class JointRound:
-    """Search z_p = G_1(z_k) + v over ‖z_k‖₂ ≤ r_1 and ‖v‖₁ ≤ r_2 together: the minimisation that the theorem speaks of.
-
-    z_k and v move by gradient steps, and after every step each is projected onto its ball. v starts at zero.
+class ExtendedRangeRound(Descent):
+    """What both rounds have: they start at the latent, in the ball of latents, and bound the deviation from the range.
 
     Args:
         layer: 1 … num_layers − 1; G_1 is layers 0, …, layer − 1.
-        steps: gradient steps, at least 1.
+        steps, lr, penalty, schedule: see `Descent`.
+        optimiser: as there, but by default one whose steps a projection does not spoil (`ilo.solver.optimisers`).
         radius: r_2 ≥ 0, l1 radius of the deviation, a number or (B,); 0 searches the range alone, as CSGM does.
         r1: l2 radius of the ball of latents, positive.
-        lr: learning rate of the latent; step s uses lr · schedule((s + ½)/steps).
-        lr_deviation: learning rate of the deviation, under the same schedule; None: lr.
-        penalty: an objective added in this round only.
-        schedule: factor of the learning rates at a fraction of the round.
-        optimiser: as in `ilo.Round`, but by default one whose steps a projection does not spoil
-            (`ilo.solver.optimisers`).
-
-    Source: the extended range of the theorem of ILO (ICML 2021). The authors' release does not hold this search.
     """
 
-    layer: int
-    steps: int
-    radius: float | Tensor
-    r1: float
-    lr: float = 0.1
-    lr_deviation: float | None = None
-    penalty: Objective | None = None
-    schedule: Callable[[float], float] = ramp
-    optimiser: Optimiser = sample_adam
+    radius: Radius = field(kw_only=True)
+    r1: float = field(kw_only=True)
+    optimiser: Optimiser = field(default=sample_adam, kw_only=True)
 
     def __post_init__(self):
-        check_search(self.layer, self.steps, self.lr)
-        _check_extended_range(self.layer, self.radius, self.r1)
-        if self.lr_deviation is not None and not (math.isfinite(self.lr_deviation) and self.lr_deviation > 0):
-            raise ValueError(f"lr_deviation must be positive and finite, got {self.lr_deviation!r}")
+        super().__post_init__()
+        if self.layer < 1:
+            raise ValueError(
+                f"the range is that of the layers before `layer`, which must be at least 1, got {self.layer}"
+            )
+        if not (bool((torch.as_tensor(self.radius) >= 0).all()) and math.isfinite(self.r1) and self.r1 > 0):
+            raise ValueError(f"radius must be non-negative and r1 positive, got radius={self.radius!r}, r1={self.r1!r}")
 
     @property
     def start_layer(self) -> int:
         return 0
 
-    def begin(self, G: Generator, state: State) -> "JointSearch":
-        """Start the search at `state`, the input of layer 0."""
-        return JointSearch(G, state, self)
+
+@dataclass(frozen=True)
+class JointRound(ExtendedRangeRound):
+    """Search z_p = G_1(z_k) + v over ‖z_k‖₂ ≤ r_1 and ‖v‖₁ ≤ r_2 together: the minimisation that the theorem speaks of.
+
+    z_k and v move by gradient steps, and after every step each is projected onto its ball. v starts at zero.
+
+    Args:
+        layer, steps, lr (of the latent), radius, r1, penalty, schedule, optimiser: see `ExtendedRangeRound`.
+        lr_deviation: learning rate of the deviation, under the same schedule; None: lr.
+
+    Source: the extended range of the theorem of ILO (ICML 2021). The authors' release does not hold this search.
+    """
+
+    lr_deviation: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.lr_deviation is not None:
+            check_rate(self.lr_deviation, "lr_deviation")
+
+    def begin(self, G: Generator, state: State, copies: Copies) -> "JointSearch":
+        return JointSearch(G, state, self, copies)
 
 
 class JointSearch:
-    """A `JointRound` in progress: `latent` z_k and `deviation` v, each inside its ball."""
+    """The `Search` of a `JointRound`: `latent` z_k and `deviation` v, each inside its ball."""
 
-    def __init__(self, G: Generator, state: State, settings: JointRound):
+    def __init__(self, G: Generator, state: State, settings: JointRound, copies: Copies):
         self._G, self._settings = G, settings
         self._source, start = _single(state)
-        self._radius = radius_per_sample(settings.radius, start)
+        self._radius = radius_of_rows(settings.radius, start, copies)
         self._target, features = _single(_run(G, {self._source: start}, settings.layer))
         self._pace = 1.0 if settings.lr_deviation is None else settings.lr_deviation / settings.lr
         self.latent = project_l2_ball(start, settings.r1).clone().requires_grad_()
@@ -103,7 +111,7 @@ class JointSearch:
 
 
 @dataclass(frozen=True)
-class AlternatingRound:
+class AlternatingRound(ExtendedRangeRound):
     """Search z_p in the l1 ball about G_1(z_k), and in turn move the ball to the range's nearest point: Algorithm 1.
 
     z_p moves inside the ball by gradient steps. After every `every` steps z_k goes to argmin ‖G_1(z) − z_p‖ over
@@ -111,60 +119,37 @@ class AlternatingRound:
     projected onto it. A move that would not bring G_1(z_k) closer to z_p is not made.
 
     Args:
-        layer: 1 … num_layers − 1; G_1 is layers 0, …, layer − 1.
-        steps: gradient steps on z_p, at least 1.
-        radius: r_2 ≥ 0, l1 radius of the ball, a number or (B,).
-        r1: l2 radius of the ball of latents, positive.
-        lr: learning rate of z_p; step s uses lr · schedule((s + ½)/steps).
+        layer, steps, lr (of z_p), radius, r1, penalty, schedule, optimiser: see `ExtendedRangeRound`.
         every: steps on z_p between projections back to the range, at least 1.
         range_steps: Adam steps of one projection back to the range, at least 1. They cost passes through G_1 only, and
             the history does not count them.
         range_lr: their learning rate.
-        penalty: an objective added in this round only.
-        schedule: factor of the learning rate of z_p at a fraction of the round.
-        optimiser: as in `ilo.Round`, but by default one whose steps a projection does not spoil
-            (`ilo.solver.optimisers`).
 
     Source: Algorithm 1 of ILO (ICML 2021), "ILO for one layer of the generator". The authors' release leaves the
     projection back to the range out: see `ilo.Round`.
     """
 
-    layer: int
-    steps: int
-    radius: float | Tensor
-    r1: float
-    lr: float = 0.1
-    every: int = 10
-    range_steps: int = 10
-    range_lr: float = 0.05
-    penalty: Objective | None = None
-    schedule: Callable[[float], float] = ramp
-    optimiser: Optimiser = sample_adam
+    every: int = field(default=10, kw_only=True)
+    range_steps: int = field(default=10, kw_only=True)
+    range_lr: float = field(default=0.05, kw_only=True)
 
     def __post_init__(self):
-        check_search(self.layer, self.steps, self.lr)
-        _check_extended_range(self.layer, self.radius, self.r1)
-        if min(self.every, self.range_steps) < 1:
-            raise ValueError(f"every and range_steps must be at least 1, got {self.every} and {self.range_steps}")
-        if not (math.isfinite(self.range_lr) and self.range_lr > 0):
-            raise ValueError(f"range_lr must be positive and finite, got {self.range_lr!r}")
+        super().__post_init__()
+        check_count(self.every, "every")
+        check_count(self.range_steps, "range_steps")
+        check_rate(self.range_lr, "range_lr")
 
-    @property
-    def start_layer(self) -> int:
-        return 0
-
-    def begin(self, G: Generator, state: State) -> "AlternatingSearch":
-        """Start the search at `state`, the input of layer 0."""
-        return AlternatingSearch(G, state, self)
+    def begin(self, G: Generator, state: State, copies: Copies) -> "AlternatingSearch":
+        return AlternatingSearch(G, state, self, copies)
 
 
 class AlternatingSearch:
-    """An `AlternatingRound` in progress: z_p moves inside the l1 ball about `center`, which is G_1(`latent`)."""
+    """The `Search` of an `AlternatingRound`: z_p moves inside the l1 ball about `center`, which is G_1(`latent`)."""
 
-    def __init__(self, G: Generator, state: State, settings: AlternatingRound):
+    def __init__(self, G: Generator, state: State, settings: AlternatingRound, copies: Copies):
         self._G, self._settings = G, settings
         self._source, start = _single(state)
-        self._radius = radius_per_sample(settings.radius, start)
+        self._radius = radius_of_rows(settings.radius, start, copies)
         self.latent = project_l2_ball(start, settings.r1)
         self._target, self.center = _single(_run(G, {self._source: self.latent}, settings.layer))
         self._features = self.center.clone().requires_grad_()
@@ -207,13 +192,6 @@ class AlternatingSearch:
 
     def _in_range(self, z: Tensor) -> Tensor:
         return _single(self._G.run({self._source: z}, 0, self._settings.layer))[1]
-
-
-def _check_extended_range(layer: int, radius: float | Tensor, r1: float) -> None:
-    if layer < 1:
-        raise ValueError(f"the range is that of the layers before `layer`, which must be at least 1, got {layer}")
-    if not (bool((torch.as_tensor(radius) >= 0).all()) and math.isfinite(r1) and r1 > 0):
-        raise ValueError(f"radius must be non-negative and r1 positive, got radius={radius!r}, r1={r1!r}")
 
 
 def _single(state: State) -> tuple[str, Tensor]:

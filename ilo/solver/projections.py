@@ -1,4 +1,4 @@
-"""Euclidean projections onto balls and spheres, one a sample: what keeps a round near where it started.
+"""Euclidean projections onto balls and spheres, sample by sample: what keeps a round near where it started.
 
 Each takes `x` (B, ...), a radius (a number, or (B,)) and a center (like `x`; 0 by default), treats every sample by
 itself over all but the batch axis, never modifies what it is given, and may be differentiated through.
@@ -38,7 +38,7 @@ def project_l1_ball(x: Tensor, radius: float | Tensor, center: Tensor | None = N
     inside = total <= radius * (1 + _slack(x))
     if inside.all():
         return x
-    return _restore(_Shrink.apply(v, radius, size, total), inside, x, center)
+    return _restore(_onto_l1_sphere(v, radius, size, total), inside, x, center)
 
 
 def project_l2_ball(x: Tensor, radius: float | Tensor, center: Tensor | None = None) -> Tensor:
@@ -65,36 +65,35 @@ def project_sphere(x: Tensor, radius: float | Tensor, center: Tensor | None = No
     return _restore(v * (radius / _l2(v)).to(v), None, x, center)
 
 
-class _Shrink(torch.autograd.Function):
-    """Soft thresholding of `v` to the l1 norm `radius`; uses up `size` = |v|, whose sum is `total`."""
-
-    @staticmethod
-    def forward(ctx, v: Tensor, radius: Tensor, size: Tensor, total: Tensor) -> Tensor:
-        limit = radius * (1 + _slack(v))
-        # Stepping short by the rounding of `total` keeps τ from passing its root: entries can shrink again, but not
-        # come back. It is the entries that are lowered, not τ that is raised: exact for those near τ, so that
-        # a radius far below the rounding error of |v| is met all the same.
-        short = 1 - 4 * _slack(v)
-        count = size[0].numel()
-        sign = torch.empty_like(size)
-        while True:
-            step = (total - radius).clamp_(min=0).mul_(short).div_(count)
-            size.sub_(step).relu_()
-            before, total = total, _sum(size)
-            if not ((total > limit) & (total < before)).any():  # met, or steps underflow
-                break
-            count = _sum(torch.sign(size, out=sign)).clamp_(min=1)
-        d = torch.sign(v, out=sign).mul_(size)
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(d.sign())
+def _onto_l1_sphere(v: Tensor, radius: Tensor, size: Tensor, total: Tensor) -> Tensor:
+    """The nearest point to `v` of norm `radius`, ‖v‖₁ being more; uses up `size` = |v|, whose sum is `total`."""
+    with torch.no_grad():
+        d = _onto_simplex(size, radius, total).copysign_(v)
+    if not (torch.is_grad_enabled() and (v.requires_grad or radius.requires_grad)):
         return d
+    # On the support of d, with signs s, d is v − s·τ with τ = (Σ s·v − radius)/|support|: these are its derivatives.
+    s = d.sign()
+    tau = (_sum(s * v) - radius) / _sum(s.abs()).clamp(min=1)
+    same = s * (s * v - tau)
+    return d + (same - same.detach())
 
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (sign,) = ctx.saved_tensors
-        active = sign.abs()
-        mean = _sum(sign * grad) / _sum(active).clamp(min=1)
-        return active * grad - sign * mean, mean, None, None
+
+def _onto_simplex(size: Tensor, radius: Tensor, total: Tensor) -> Tensor:
+    """Lower `size` ≥ 0, in place, to max(size − τ, 0) of sum `radius`; `total` is its sum, which is more."""
+    limit = radius * (1 + _slack(size))
+    # Stepping short by the rounding of `total` keeps τ from passing its root: entries can shrink again, but not
+    # come back. It is the entries that are lowered, not τ that is raised: exact for those near τ, so that
+    # a radius far below the rounding error of |v| is met all the same.
+    short = 1 - 4 * _slack(size)
+    count = size[0].numel()
+    support = torch.empty_like(size)
+    while True:
+        step = (total - radius).clamp_(min=0).mul_(short).div_(count)
+        size.sub_(step).relu_()
+        before, total = total, _sum(size)
+        if not ((total > limit) & (total < before)).any():  # met, or steps underflow
+            return size
+        count = _sum(torch.sign(size, out=support)).clamp_(min=1)
 
 
 def _slack(x: Tensor) -> float:
@@ -129,7 +128,7 @@ def _deviation(x: Tensor, radius: float | Tensor, center: Tensor | None) -> tupl
         )
     radius = torch.as_tensor(radius, dtype=x.dtype, device=x.device)
     if radius.ndim > 1 or radius.numel() not in (1, len(x)):
-        raise ValueError(f"radius must be a number or of shape ({len(x)},), one a sample, got {tuple(radius.shape)}")
+        raise ValueError(f"radius must be a number or of shape ({len(x)},), one per sample, got {tuple(radius.shape)}")
     if not (radius >= 0).all():
         raise ValueError(f"radius must be at least 0, got {radius.tolist()}")
     return x if center is None else x - center, radius.view(-1, *[1] * (x.ndim - 1))

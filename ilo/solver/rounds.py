@@ -1,23 +1,66 @@
 """A round optimises the input of one layer, under constraints about where it started.
 
-`Round` is the scheme of the ILO authors' release: the input of layer i, started from what the rounds before found,
-moves inside an l1 ball about its start. With one round at layer 0 this is CSGM; with `constraint=keep_norm`
-there it is PULSE's search on a sphere.
+`SearchRound` and `Search` write down what the solver's loop asks of any kind of round; `Descent` holds what all kinds
+here have in common. `Round` is the scheme of the ILO authors' release: the input of layer i, started from what the
+rounds before found, moves inside an l1 ball about its start. With one round at layer 0 this is CSGM; with
+`constraint=keep_norm` there it is PULSE's search on a sphere.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator, State
+from ilo.operators.base import check_count
+from ilo.solver.copies import Copies
 from ilo.solver.objectives import Objective
 from ilo.solver.optimisers import Optimiser, adam
 from ilo.solver.projections import project_l1_ball, project_sphere
 
 Constraint = Callable[[Tensor, Tensor], Tensor]  # (value, value at the round's start) -> nearest allowed value
+Radius = float | Tensor  # one for all problems, or (B,)
+
+
+class Search(Protocol):
+    """The variables of one round in progress. Rows are copies × problems (`Copies`).
+
+    variables: leaves to differentiate by; the optimiser moves them.
+    moving: names of the tensors of `state()` that change from step to step.
+    """
+
+    variables: Sequence[Tensor]
+    moving: tuple[str, ...]
+
+    def state(self) -> State:
+        """The input of the round's layer that the variables stand for, differentiable."""
+
+    def project(self) -> None:
+        """After a step, put the variables back where they are allowed."""
+
+
+class SearchRound(Protocol):
+    """A kind of round: what the loop reads before, and the search that it begins.
+
+    layer: whose input is searched. start_layer: whose input the round starts from; the solver brings the state there.
+    steps, lr, penalty, schedule, optimiser: see `Descent`.
+    radius: of the l1 ball that bounds the search, or one per variable; None: there is none.
+    """
+
+    layer: int
+    start_layer: int
+    steps: int
+    lr: float
+    penalty: Objective | None
+    schedule: Callable[[float], float]
+    optimiser: Optimiser
+    radius: Radius | Mapping[str, Radius] | None
+
+    def begin(self, G: Generator, state: State, copies: Copies) -> Search:
+        """Start the search at `state`, the input of layer `start_layer`, rows as `copies` says."""
 
 
 def ramp(t: float) -> float:
@@ -39,18 +82,14 @@ def keep_norm(x: Tensor, start: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Round:
-    """Optimise the input of one layer, by Adam, starting where the rounds before ended.
+class Descent:
+    """What every round here has: gradient steps on the input of one layer.
 
     Args:
         layer: 0 … num_layers − 1; the layer whose input is searched. 0 is the latent.
         steps: gradient steps, at least 1.
-        lr: Adam's learning rate; step s uses lr · schedule((s + ½)/steps). (The authors' release takes s/steps,
-            whose first step has length 0.)
-        radius: keep each sample's deviation from the round's start in the l1 ball of this radius: a number or (B,),
-            for every variable, or a mapping from variable to one. None: no ball.
-        variables: names of the state's tensors to optimise; None: the generator's choice.
-        constraint: (value, start) -> nearest allowed value, in place of the ball; or a mapping from variable to one.
+        lr: learning rate; step s uses lr · schedule((s + ½)/steps). (The authors' release takes s/steps, whose first
+            step has length 0.)
         penalty: an objective added in this round only; restarts are compared without it, and results report without it.
         schedule: factor of the learning rate at a fraction of the round.
         optimiser: (variables, lr) -> torch optimiser. Inside a ball that binds, `ilo.sample_adam` ends lower than the
@@ -60,29 +99,49 @@ class Round:
     layer: int
     steps: int
     lr: float = 0.1
-    radius: float | Tensor | Mapping[str, float | Tensor] | None = None
-    variables: tuple[str, ...] | None = None
-    constraint: Constraint | Mapping[str, Constraint] | None = None
+    _: KW_ONLY
     penalty: Objective | None = None
     schedule: Callable[[float], float] = ramp
     optimiser: Optimiser = adam
 
+    radius = None  # not a field: a kind of round that has a ball makes it one
+
     def __post_init__(self):
-        check_search(self.layer, self.steps, self.lr)
-        radii = self.radius.values() if isinstance(self.radius, Mapping) else [self.radius]
-        for radius in radii:
-            if radius is not None and not bool((torch.as_tensor(radius) >= 0).all()):
+        check_count(self.layer, "layer", least=0)
+        check_count(self.steps, "steps")
+        check_rate(self.lr, "lr")
+
+    @property
+    def start_layer(self) -> int:
+        """The layer whose input the round starts from."""
+        return self.layer
+
+
+@dataclass(frozen=True)
+class Round(Descent):
+    """Optimise the input of one layer, by Adam, starting where the rounds before ended.
+
+    Args:
+        layer, steps, lr, penalty, schedule, optimiser: see `Descent`.
+        radius: keep each sample's deviation from the round's start in the l1 ball of this radius: a number or (B,),
+            for every variable, or a mapping from variable to one. None: no ball.
+        variables: names of the state's tensors to optimise; None: the generator's choice.
+        constraint: (value, start) -> nearest allowed value, in place of the ball; or a mapping from variable to one.
+    """
+
+    radius: Radius | Mapping[str, Radius] | None = None
+    variables: tuple[str, ...] | None = None
+    constraint: Constraint | Mapping[str, Constraint] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for radius in radii(self.radius):
+            if not bool((torch.as_tensor(radius) >= 0).all()):
                 raise ValueError(f"radius must be at least 0, got {radius!r}")
         if self.radius is not None and self.constraint is not None:
             raise ValueError("give a radius or a constraint, not both: a radius is the l1-ball constraint")
 
-    @property
-    def start_layer(self) -> int:
-        """The layer whose input the round starts from; `ilo.recover` brings the state there."""
-        return self.layer
-
-    def begin(self, G: Generator, state: State) -> "Search":
-        """Start the search at `state`, the input of this round's layer."""
+    def begin(self, G: Generator, state: State, copies: Copies) -> "BallSearch":
         names = G.variables(state) if self.variables is None else self.variables
         missing = [name for name in names if name not in state]
         if missing or not names:
@@ -91,46 +150,20 @@ class Round:
             unknown = set(what) - set(names) if isinstance(what, Mapping) else ()
             if unknown:
                 raise ValueError(f"a radius or constraint is given for {sorted(unknown)}, but this round moves {names}")
-        return Search(state, {name: self._constraint(name, state[name]) for name in names})
+        return BallSearch(state, {name: self._constraint(name, state[name], copies) for name in names})
 
-    def _constraint(self, name: str, start: Tensor) -> Constraint | None:
+    def _constraint(self, name: str, start: Tensor, copies: Copies) -> Constraint | None:
         if self.constraint is not None:
             return self.constraint.get(name) if isinstance(self.constraint, Mapping) else self.constraint
         radius = self.radius.get(name) if isinstance(self.radius, Mapping) else self.radius
         if radius is None:
             return None
-        radius = radius_per_sample(radius, start)
+        radius = radius_of_rows(radius, start, copies)
         return lambda x, start: project_l1_ball(x, radius, center=start)
 
 
-def check_search(layer: int, steps: int, lr: float) -> None:
-    """Raise ValueError unless these can be a round's."""
-    if isinstance(layer, bool) or not isinstance(layer, int) or layer < 0:
-        raise ValueError(f"layer must be an integer of at least 0, got {layer!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}")
-    if not (math.isfinite(lr) and lr > 0):
-        raise ValueError(f"lr must be positive and finite, got {lr!r}")
-
-
-def radius_per_sample(radius: float | Tensor, start: Tensor) -> float | Tensor:
-    """Repeat a radius that was given one a problem, as restarts repeat the batch; `start` is (restarts · B, ...)."""
-    if not isinstance(radius, Tensor):
-        return radius
-    radius = radius.to(start)
-    if radius.ndim == 0 or len(radius) == 1:
-        return radius.reshape(())
-    if radius.ndim != 1 or len(radius) == 0 or len(start) % len(radius):
-        raise ValueError(f"radius must be a number or one a problem, got shape {tuple(radius.shape)}")
-    return radius.repeat(len(start) // len(radius))
-
-
-class Search:
-    """The variables of one round in progress: what `ilo.recover`'s loop asks of any kind of round.
-
-    `variables` are leaves to differentiate by; `state()` is the layer's input that they stand for, of which the
-    tensors named in `moving` change; `project()` puts the variables back where they are allowed after a step.
-    """
+class BallSearch:
+    """The `Search` of a `Round`: the layer's input itself, each variable under its constraint."""
 
     def __init__(self, start: State, constraints: Mapping[str, Constraint | None]):
         self._start = start
@@ -148,3 +181,29 @@ class Search:
             if constraint is not None:
                 x = self._values[name]
                 x.copy_(constraint(x, self._start[name]))
+
+
+def radii(radius: Radius | Mapping[str, Radius] | None) -> list[Radius]:
+    """All radii that a round was given."""
+    given = radius.values() if isinstance(radius, Mapping) else [radius]
+    return [r for r in given if r is not None]
+
+
+def radius_of_rows(radius: Radius, start: Tensor, copies: Copies) -> Radius:
+    """The radius of every row of `start`, (copies · B, ...): one for all, or of each row by its problem."""
+    if not isinstance(radius, Tensor):
+        return radius
+    radius = radius.to(start)
+    if radius.ndim == 0 or len(radius) == 1:
+        return radius.reshape(())
+    if radius.shape != (copies.problems,):
+        raise ValueError(
+            f"radius must be a number or one per problem, ({copies.problems},), got shape {tuple(radius.shape)}"
+        )
+    return copies.repeat(radius)
+
+
+def check_rate(rate: float, name: str) -> None:
+    """Raise ValueError unless this can be a learning rate."""
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"{name} must be positive and finite, got {rate!r}")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator
-from ilo.solver.rounds import Round
+from ilo.solver.rounds import Round, SearchRound
 from ilo.solver.whitened import PriorRound, feature_prior
 
 # The radii of the release's README for StyleGAN2-1024: layer, of features, of latents (18 × 512); and our steps.
@@ -20,7 +20,7 @@ def csgm_rounds(G: Generator) -> list[Round]:
     return [Round(layer=0, steps=300, lr=0.1)]
 
 
-def default_rounds(G: Generator) -> list[Round | PriorRound]:
+def default_rounds(G: Generator) -> list[SearchRound]:
     """CSGM, then the inputs of deeper layers: the fixed schedule, which most experiments run.
 
     `ilo.recover` takes "auto" where no rounds are given; on the command line this is ``--rounds fixed``.
@@ -35,7 +35,7 @@ def default_rounds(G: Generator) -> list[Round | PriorRound]:
         return first
     start = G.sample(1, 0)
     if set(start) == {"features"}:
-        second = PriorRound(feature_prior(G, 1), steps=150, lr=0.1)
+        second = PriorRound(prior=feature_prior(G, 1), steps=150, lr=0.1)
     elif {"latents", "styles"} & set(G.run(start, 0, 1)):
         return [*first, *style_rounds(G)]
     else:

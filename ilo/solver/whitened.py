@@ -5,7 +5,6 @@ its features vary widely over samples, most hardly at all. In coordinates whiten
 moves far along the first and little along the others, so that a search that is stopped stays among likely features.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 from ilo.arithmetic import repeatable
 from ilo.generators.base import Generator, State
 from ilo.rng import Rng, normal, seed_of
-from ilo.solver.objectives import Objective
-from ilo.solver.optimisers import Optimiser, adam
-from ilo.solver.rounds import check_search, ramp
+from ilo.solver.copies import Copies
+from ilo.solver.rounds import Descent
 
 
 @dataclass(frozen=True)
@@ -76,37 +74,28 @@ def feature_prior(
 
 
 @dataclass(frozen=True)
-class PriorRound:
+class PriorRound(Descent):
     """Optimise a layer's features in coordinates whitened by their prior, from the prior's mean or from the start.
 
     features = origin + u·basis + v·residual, with (u, v) from 0 by Adam. There is no ball: the metric of the prior and
     the number of steps keep the features likely. Ours, not the paper's.
 
     Args:
+        steps, lr (in standard deviations), penalty, schedule, optimiser: see `Descent`.
         prior: `ilo.feature_prior(G, layer)`; the round searches its layer.
         from_mean: the origin is the prior's mean, and what the rounds before found is used only for the other tensors
             of the state (styles, noise maps). False: the origin is what they found.
-        steps, lr, penalty, schedule, optimiser: as in `Round`; lr is in standard deviations.
     """
 
-    prior: FeaturePrior
-    steps: int
-    lr: float = 0.1
-    penalty: Objective | None = None
-    schedule: Callable[[float], float] = ramp
-    optimiser: Optimiser = adam
-    from_mean: bool = True
+    layer: int = field(init=False, repr=False)
+    prior: FeaturePrior = field(kw_only=True)
+    from_mean: bool = field(default=True, kw_only=True)
 
     def __post_init__(self):
-        check_search(self.prior.layer, self.steps, self.lr)
+        object.__setattr__(self, "layer", self.prior.layer)  # frozen; the prior alone says which layer
+        super().__post_init__()
 
-    @property
-    def layer(self) -> int:
-        return self.prior.layer
-
-    start_layer = layer
-
-    def begin(self, G: Generator, state: State) -> "WhitenedSearch":
+    def begin(self, G: Generator, state: State, copies: Copies) -> "WhitenedSearch":
         if state["features"][0].numel() != len(self.prior.mean):
             raise ValueError(
                 f"this prior describes {len(self.prior.mean)} features, but layer {self.layer} of {G.name} has "
@@ -116,7 +105,7 @@ class PriorRound:
 
 
 class WhitenedSearch:
-    """The search of a `PriorRound`: see `Search` for what it offers."""
+    """The `Search` of a `PriorRound`."""
 
     moving = ("features",)
 

@@ -1,8 +1,13 @@
 """Grids of experiments: images × problems × methods × seeds become rows, kept as they are made."""
 
-from ilo.study.cells import Answer, Method
-from ilo.study.grid import CELLS, KEYS, StudyError, kept_images, run
+from ilo.study.celeba import celeba_available, csgm_test_images
+from ilo.study.cells import Answer, Method, Tried
+from ilo.study.experiment import compare, measurements, pictures, summary
+from ilo.study.grid import KEYS, Grid, StudyError, run
+from ilo.study.methods import METHODS, methods_for, shortened
 from ilo.study.problems import (
+    ONE_A_TASK,
+    PROBLEMS,
     REGIONS,
     Problem,
     circulant,
@@ -15,24 +20,42 @@ from ilo.study.problems import (
     region,
     superres,
 )
+from ilo.study.store import kept_images, tried_settings
+from ilo.study.subjects import Subjects, choose_subjects, near_range_faces
 
 __all__ = [
-    "CELLS",
     "KEYS",
+    "METHODS",
+    "ONE_A_TASK",
+    "PROBLEMS",
     "REGIONS",
     "Answer",
+    "Grid",
     "Method",
     "Problem",
     "StudyError",
+    "Subjects",
+    "Tried",
+    "celeba_available",
+    "choose_subjects",
     "circulant",
     "colourisation",
+    "compare",
+    "csgm_test_images",
     "deblurring",
     "denoising",
     "gaussian",
     "inpainting",
     "kept_images",
+    "measurements",
+    "methods_for",
+    "near_range_faces",
+    "pictures",
     "problem",
     "region",
     "run",
+    "shortened",
+    "summary",
     "superres",
+    "tried_settings",
 ]

@@ -1,19 +1,14 @@
 """One cell of a grid: a problem, a seed, a method and a batch of images, computed and kept as a file.
 
-All that a row depends on is here and in what this module imports; `ilo.study` arranges cells and reads them.
+All that a row depends on is here and in what this module imports; `ilo.study.grid` arranges cells and reads them.
 """
 
-import functools
 import hashlib
-import inspect
-import io
-import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,26 +16,62 @@ from torch import Tensor
 
 from ilo import metrics
 from ilo.arithmetic import repeatable
-from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator, measure
 from ilo.provenance import provenance
 from ilo.solver.result import Result
-from ilo.study.fingerprint import code, fingerprint
+from ilo.study.code import code_of
+from ilo.study.fingerprint import fingerprint
 from ilo.study.problems import Problem
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method found: images (B, C, H, W), and more columns of their rows, a value for all or one an image
-    (such as ``evaluations``, or a ``seconds`` per image that it knows better than the clock around it)."""
+    """What a method found.
+
+    images: (B, C, H, W) in [−1, 1].
+    columns: more columns of their rows, a value for all or one per image (such as `evaluations`, or a `seconds` per
+        image that it knows better than the clock around it).
+    interval: (low, high), each as the images: the column `covered` is the fraction of the truth's values between.
+    """
 
     images: Tensor
     columns: Mapping[str, Any] = field(default_factory=dict)
+    interval: tuple[Tensor, Tensor] | None = None
 
 
-Found = Tensor | Answer | Result
-Method = Callable[..., Found | Mapping[str, Found]]
+@dataclass(frozen=True)
+class Tried:
+    """All that a method could have answered with. The row is of the best, image by image, by the truth, which methods
+    never see: the row of an oracle.
+
+    settings: what was tried, each in words. renders: their images (B, C, H, W), in the same order.
+    """
+
+    settings: Sequence[Mapping[str, Any]]
+    renders: Iterable[Tensor]
+
+
+Found = Tensor | Answer | Result | Tried
+
+
+class Method(Protocol):
+    """The one signature of what a grid runs: this package's methods, and yours.
+
+    Args:
+        A, y: the operator, and what it measured of a batch of images, (B, *A.shape_out) with noise.
+        G: the grid's generator, or None; a method may ignore it, as it may the others.
+        rng: the grid's seed.
+        noise: standard deviation of the noise, in the units of the measurements.
+
+    Returns:
+        Images (B, C, H, W) in [−1, 1], an `Answer`, or an `ilo.Result`. Or several of these, and `Tried`, by name: a
+        run that answers for several methods (ILO's first round is CSGM). Then the names count, not the grid's label.
+    """
+
+    def __call__(
+        self, A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float
+    ) -> Found | Mapping[str, Found]: ...
 
 
 @dataclass(frozen=True)
@@ -68,10 +99,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Record:
-    """A finished cell: its file's text, and that of its images, or None."""
+    """A finished cell. body: JSON values. images: of each answer, (B, C, H, W), levels 0 … 255; None: not kept."""
 
-    text: bytes
-    images: bytes | None
+    body: dict[str, Any]
+    images: dict[str, np.ndarray] | None
 
 
 _ONE_AT_A_TIME = threading.Lock()  # threads of a worker would share the cores, and the switches of `repeatable`
@@ -80,7 +111,7 @@ _last_operator: dict[tuple, LinearOperator] = {}
 
 def compute(cell: Cell, truth: Tensor, G: Generator | None) -> Record:
     """Measure the images, run the method, and score what it found. Runs on the generator's device, else on the CPU."""
-    if code(*cell.modules) != cell.code:
+    if code_of(*cell.modules) != cell.code:
         raise RuntimeError(
             "the code or the libraries here are not those of the process that asked (ilo, the methods' modules, torch, "
             "…): bring every worker to the same versions"
@@ -88,83 +119,37 @@ def compute(cell: Cell, truth: Tensor, G: Generator | None) -> Record:
     device = torch.device("cpu") if G is None else G.device
     with _ONE_AT_A_TIME, repeatable():
         A = _operator(cell, tuple(truth.shape[1:]), device)
-        x = truth.to(device)
-        y = measure(A, x, noise_std=cell.problem.noise, rng=[image_seed(cell.seed, name) for name in cell.names])
-        noise = cell.problem.noise
-        options = {"G": G, "rng": cell.seed, "noise": noise, "noise_std": noise, "progress": False}
+        seeds = [image_seed(cell.seed, name) for name in cell.names]
+        y = measure(A, truth.to(device), noise_std=cell.problem.noise, rng=seeds)
         _synchronise(device)
         began = time.perf_counter()
-        found = _call(cell.method, A, y, options)
+        found = cell.method(A, y, G=G, rng=cell.seed, noise=cell.problem.noise)
         _synchronise(device)
         seconds = (time.perf_counter() - began) / len(truth)
-    found = found if isinstance(found, Mapping) else {"": found}  # "": the label in the grid
-    answers = {name: _answer(a) for name, a in found.items()}
-    if not answers:
-        raise ValueError("the method answered with no images")
+        found = found if isinstance(found, Mapping) else {"": found}  # "": the label in the grid
+        if not found:
+            raise ValueError("the method answered with no images")
+        tried = {name: _by_the_truth(a, truth) for name, a in found.items() if isinstance(a, Tried)}
+        answers = {name: tried[name][0] if name in tried else _answer(a) for name, a in found.items()}
     images = {name: _checked(answer.images, truth) for name, answer in answers.items()}
-    rows = []
-    for name, answer in answers.items():
-        columns = {"seconds": seconds, **answer.columns}
-        table = metrics.evaluate(images[name], truth, lpips=cell.lpips).to_dict("records")
-        rows += [
-            {"image": cell.names[i], "method": name, **scores, **{k: _plain(v, i) for k, v in columns.items()}}
-            for i, scores in enumerate(table)
-        ]
-    pixels = _packed(images) if cell.keep_images else None
+    rows = [
+        row
+        for name, answer in answers.items()
+        for row in _rows(cell, name, images[name], truth, {"seconds": seconds, **_columns(answer, truth)})
+    ]
     body = {
         "rows": rows,
-        "images": None if pixels is None else hashlib.sha256(pixels).hexdigest(),
+        "tried": {name: settings for name, (_, settings) in tried.items()},
         "methods": list(answers),
         "cell": str(cell),
         "made": provenance(device),
     }
-    text = json.dumps(body)
-    return Record(json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text}).encode(), pixels)
+    return Record(body, {name: _in_8_bits(x) for name, x in images.items()} if cell.keep_images else None)
 
 
 def image_seed(seed: int, name: str) -> int:
     """The seed of an image's noise: its own, whatever other images there are."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
-
-
-def write(folder: Path, key: str, record: Record) -> None:
-    """Put a finished cell on disk, each file in one step; the images first, which the other names."""
-    if record.images is not None:
-        with written_atomically(folder / f"{key}.npz") as temporary:
-            temporary.write_bytes(record.images)
-    with written_atomically(folder / f"{key}.json") as temporary:
-        temporary.write_bytes(record.text)
-
-
-def read(folder: Path, key: str, images: bool = False) -> dict[str, Any] | None:
-    """Return a finished cell's contents, or None where there is none that is whole, or none with `images`."""
-    try:
-        outer = json.loads((folder / f"{key}.json").read_bytes())
-        text = outer["body"]
-        if hashlib.sha256(text.encode()).hexdigest() != outer["sha256"]:
-            return None
-        body = json.loads(text)
-        if images and hashlib.sha256((folder / f"{key}.npz").read_bytes()).hexdigest() != body["images"]:
-            return None
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return body
-
-
-def read_images(folder: Path, key: str) -> dict[str, Tensor]:
-    """The images that a cell kept: method ("" if it answered with images alone) -> (B, C, H, W) in [−1, 1], 8 bits."""
-    body = read(folder, key, images=True)
-    if body is None:
-        raise ValueError(f"no images of the cell {key[:12]} in {folder}: run the grid with keep_images=True")
-    with np.load(folder / f"{key}.npz", allow_pickle=False) as file:
-        return {m: torch.from_numpy(file[str(i)]).float() / 127.5 - 1 for i, m in enumerate(body["methods"])}
-
-
-def _packed(images: Mapping[str, Tensor]) -> bytes:
-    buffer = io.BytesIO()
-    pixels = {str(i): ((x + 1) * 127.5).round().byte().numpy() for i, x in enumerate(images.values())}
-    np.savez_compressed(buffer, **pixels)
-    return buffer.getvalue()
 
 
 def _operator(cell: Cell, shape: tuple[int, ...], device: torch.device) -> LinearOperator:
@@ -176,20 +161,38 @@ def _operator(cell: Cell, shape: tuple[int, ...], device: torch.device) -> Linea
     return _last_operator[key]
 
 
-def _call(method: Method, A: LinearOperator, y: Tensor, options: Mapping[str, Any]) -> Any:
-    """Call the method with those of `options` that it takes by name and that a partial has not set."""
-    parameters = inspect.signature(method).parameters
-    set_already = method.keywords if isinstance(method, functools.partial) else {}
-    given = {name: value for name, value in options.items() if name in parameters and name not in set_already}
-    if {"A", "y"} <= parameters.keys():  # wherever they stand
-        return method(**given, A=A, y=y)
-    return method(A, y, **given)
-
-
-def _answer(found: Any) -> Answer:
+def _answer(found: Tensor | Answer | Result) -> Answer:
     if isinstance(found, Result):
         return Answer(found.images, {"status": found.status})
     return found if isinstance(found, Answer) else Answer(found)
+
+
+def _by_the_truth(tried: Tried, truth: Tensor) -> tuple[Answer, list[dict[str, Any]]]:
+    """The best images, and the settings with the PSNR of every image under `psnr`."""
+    settings, best = [], torch.full((len(truth),), -torch.inf, dtype=torch.float64)
+    chosen = torch.full_like(truth, torch.nan)
+    for setting, images in zip(tried.settings, tried.renders, strict=True):
+        images = _checked(images, truth)
+        psnr = metrics.psnr(images, truth)
+        chosen = torch.where((psnr > best).view(-1, 1, 1, 1), images, chosen)
+        best = torch.maximum(psnr, best)
+        settings.append({**setting, "psnr": psnr.tolist()})
+    return Answer(chosen), settings
+
+
+def _columns(answer: Answer, truth: Tensor) -> dict[str, Any]:
+    if answer.interval is None:
+        return dict(answer.columns)
+    low, high = (_checked(bound, truth) for bound in answer.interval)
+    return {**answer.columns, "covered": ((low <= truth) & (truth <= high)).flatten(1).float().mean(1)}
+
+
+def _rows(cell: Cell, method: str, images: Tensor, truth: Tensor, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    table = metrics.evaluate(images, truth, lpips=cell.lpips).to_dict("records")
+    return [
+        {"image": cell.names[i], "method": method, **scores, **{k: _plain(v, i) for k, v in columns.items()}}
+        for i, scores in enumerate(table)
+    ]
 
 
 def _checked(images: Tensor, truth: Tensor) -> Tensor:
@@ -197,6 +200,10 @@ def _checked(images: Tensor, truth: Tensor) -> Tensor:
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"the method must answer with images {tuple(truth.shape)}, got {got}")
     return images.detach().float().cpu().clamp(-1, 1)  # NaN stays, and the metrics refuse it
+
+
+def _in_8_bits(images: Tensor) -> np.ndarray:
+    return ((images + 1) * 127.5).round().byte().numpy()
 
 
 def _plain(value: Any, i: int) -> Any:

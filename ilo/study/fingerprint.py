@@ -1,8 +1,4 @@
-"""What determines a result, as a sha256: values, tensors, networks, and the code of functions with all they import.
-
-Code counts by its syntax tree without docstrings and comments, so that editing prose changes nothing. Sources are read
-when they are first asked for and remembered for the life of the process: restart it (the kernel) after an edit.
-"""
+"""What determines a result, as a sha256: values, tensors, networks, and functions by their code (`ilo.study.code`)."""
 
 import ast
 import dataclasses
@@ -10,36 +6,23 @@ import dis
 import enum
 import functools
 import hashlib
-import importlib.metadata
-import importlib.util
 import inspect
-import sys
-import sysconfig
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Modules that present or arrange results and determine none.
-BESIDE = (
-    "ilo.cli", "ilo.files", "ilo.plots", "ilo.provenance", "ilo.reproduce", "ilo.study", "ilo.theory", "ilo.verify",
-)  # fmt: skip
-WITHIN = ("ilo.study.cells", "ilo.study.problems", "ilo.study.methods")  # but these do
-# Import name -> distribution, of the libraries whose version may show in a result.
-NUMERIC = {
-    "lpips": "lpips", "numpy": "numpy", "pywt": "PyWavelets", "scipy": "scipy", "skimage": "scikit-image",
-    "sklearn": "scikit-learn", "torch": "torch", "torchvision": "torchvision",
-}  # fmt: skip
+from ilo.study.code import code_of, is_code, without_prose
+
 PLAIN = (
     bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType, range, slice, PurePath, np.generic,
     enum.Enum, torch.dtype, torch.device, torch.Size,
 )  # fmt: skip
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def fingerprint(value: Any) -> str:
@@ -90,7 +73,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
 def _compound(value: Any, seen: set[int]) -> Iterator[bytes]:
     kind = type(value)
     if isinstance(value, types.ModuleType):
-        yield code(value.__name__).encode()
+        yield code_of(value.__name__).encode()
     elif isinstance(value, functools.partial):
         yield from _parts(("partial", value.func, value.args, value.keywords), seen)
     elif inspect.isclass(value) or isinstance(value, types.FunctionType):
@@ -133,8 +116,8 @@ _MODULE_INNARDS = frozenset(vars(nn.Module())) - {"training"}
 def _definition(value: Any, seen: set[int]) -> Iterator[bytes]:
     """A function or class: by its module's code where that is a file of ours, else by its own."""
     name = f"{value.__module__}:{value.__qualname__}"
-    if _source(value.__module__) is not None or _is_installed(value.__module__):
-        yield f"{name} {code(value.__module__)}".encode()
+    if is_code(value.__module__):
+        yield f"{name} {code_of(value.__module__)}".encode()
         if isinstance(value, type) or "<" not in value.__qualname__:
             return
     if isinstance(value, type):  # of a notebook
@@ -161,7 +144,7 @@ def _body(function: types.FunctionType) -> str:
         tree = None
     if tree is None or function.__name__ == "<lambda>":
         return repr(_bytecode(function.__code__))
-    return _unparsed(tree)
+    return without_prose(tree)
 
 
 def _bytecode(own: types.CodeType) -> tuple:
@@ -172,92 +155,3 @@ def _bytecode(own: types.CodeType) -> tuple:
 def _globals_read(own: types.CodeType) -> set[str]:
     read = {i.argval for i in dis.get_instructions(own) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return read.union(*(_globals_read(c) for c in own.co_consts if isinstance(c, types.CodeType)))
-
-
-def code(*modules: str) -> str:
-    """Return the sha256 of the code of `modules` and of all of this project that they import, and of the versions of
-    the numerical libraries among the rest."""
-    ours: dict[str, str] = {}
-    versions: dict[str, str] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        top = name.partition(".")[0]
-        source = _source(name)
-        if source is not None and name not in ours:
-            ours[name], imported = source
-            waiting += (m for m in imported if m in WITHIN or not m.startswith(BESIDE))
-        elif top in NUMERIC:
-            versions[top] = _version(NUMERIC[top])
-    versions.setdefault("torch", _version("torch"))
-    return hashlib.sha256(repr((sorted(ours.items()), sorted(versions.items()))).encode()).hexdigest()
-
-
-@functools.cache
-def _version(distribution: str) -> str:
-    return importlib.metadata.version(distribution).partition("+")[0]  # the same release, built for CPU or GPU
-
-
-@functools.cache
-def _source(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """The hash of a module's code and what it imports; None for what is no Python file of this project."""
-    path = _path(name)
-    if path is None or path.suffix != ".py" or _is_installed(name):
-        return None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    imported = tuple(sorted(_imports(tree, package)))
-    return hashlib.sha256(_unparsed(tree).encode()).hexdigest(), imported
-
-
-@functools.cache
-def _path(name: str) -> Path | None:
-    """The file of a module, found without importing it or its package; None where there is none."""
-    top, *below = name.split(".")
-    if top == "__main__" or top in sys.stdlib_module_names:
-        return None
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        spec = None
-    origin = spec.origin if spec is not None else getattr(sys.modules.get(top), "__file__", None)
-    path = Path(origin) if origin and Path(origin).is_file() else None
-    for part in below:
-        if path is None or path.name != "__init__.py":
-            return None
-        choices = (path.parent / part / "__init__.py", path.parent / f"{part}.py")
-        path = next((choice for choice in choices if choice.is_file()), None)
-    return path
-
-
-@functools.cache
-def _is_installed(name: str) -> bool:
-    """Whether a module belongs to Python or to an installed package; `ilo` counts as ours wherever it lies."""
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return True
-    path = _path(top)
-    return top != "ilo" and path is not None and ("site-packages" in path.parts or str(path).startswith(_INSTALLED))
-
-
-def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Modules that the code imports, anywhere in it: of `from a import b`, a.b where that is a module, else a."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(filter(None, [*package.split(".")[: len(package.split(".")) - node.level + 1], base]))
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                yield base if _is_installed(base) or _path(inner) is None else inner
-
-
-def _unparsed(tree: ast.AST) -> str:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

@@ -1,25 +1,27 @@
-"""The methods of the experiments, as `ilo.study` runs them, so that "ILO" and "TV" mean the same in every figure.
+"""The methods of the experiments, by name, so that "ILO" and "TV" mean the same in every figure.
 
-All see the same measurements, and the searches of the generator the same starting latents. The names are those of
-`ilo.plots.METHODS`, which gives each its colour and its place.
+Each has the one signature of a grid's methods (`ilo.study.cells.Method`), and a line of `METHODS`. All see the same
+measurements, and the searches of the generator the same starting latents. The names are those of `ilo.plots.METHODS`,
+which gives each its colour and its place.
 
-The column `evaluations` counts forward and backward passes through the generator, an image: what a search costs.
+The column `evaluations` counts forward and backward passes through the generator, per image: what a search costs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import pandas as pd
 from torch import Tensor
 
-from ilo import baselines, study
+from ilo import baselines
+from ilo.auto.plan import Auto
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.recovery import recover
 from ilo.solver.result import Result
 from ilo.solver.rounds import Round
-from ilo.solver.schedules import csgm_rounds, default_rounds
+from ilo.solver.schedules import csgm_rounds, default_rounds, release_rounds
+from ilo.study import autos, classical
 from ilo.study.cells import Answer, Method
 from ilo.study.problems import Problem
 
@@ -32,6 +34,7 @@ def searches(
     *,
     G: Generator,
     rng: int,
+    noise: float,
     restarts: int = 3,
     share: float = 1.0,
     radius: float | None = None,
@@ -39,7 +42,7 @@ def searches(
     """Search the generator: "CSGM" from `restarts` latents, and "ILO" by `ilo.default_rounds` from what that found.
 
     CSGM goes without the penalty on its latent, which makes it worse on this project's generator: 24.7 against 20.7 dB
-    at 10 % of the pixels (`python -m benchmarks baselines`).
+    at 10 % of the pixels (`python -m benchmarks tune`).
 
     Args:
         share: of the steps of every round, in (0, 1]: less for a look in less time.
@@ -64,70 +67,61 @@ def searches(
     return answers
 
 
-def pulse(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, restarts: int = 3, share: float = 1.0) -> Answer:
+def pulse(
+    A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, restarts: int = 3, share: float = 1.0
+) -> Answer:
     """`ilo.baselines.pulse`, with as many restarts as CSGM has, and twice the published rate.
 
-    On this project's generator 0.8 ends 1.2 dB higher than 0.4 (`python -m benchmarks baselines`).
+    On this project's generator 0.8 ends 1.2 dB higher than 0.4 (`python -m benchmarks tune`).
     """
     steps = max(1, round(100 * share))
     found = baselines.pulse(G, A, y, steps=steps, lr=0.8, restarts=restarts, rng=rng, progress=False)
     return _answer(found, restarts * steps)
 
 
+def release(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float) -> Answer:
+    """The ILO authors' rounds without radii, their steps scaled to the gradient evaluations of `rounds="auto"`."""
+    rounds = release_rounds(G)
+    rounds = _scaled(rounds, Auto.budget / _steps(rounds))
+    return _answer(recover(G, A, y, rounds=rounds, rng=rng, progress=False), _steps(rounds))
+
+
+METHODS: dict[str, Method] = {
+    "ILO": searches,
+    "PULSE": pulse,
+    "Deep decoder": classical.by_deep_decoder,
+    "TV": classical.by_total_variation,
+    "LASSO (wavelet)": classical.by_lasso_wavelet,
+    "LASSO (DCT)": classical.by_lasso_dct,
+    "Bicubic": classical.by_bicubic,
+    "ILO auto": autos.automatic,
+    "release": release,
+}
+# The names of their rows, of those that answer for several.
+ANSWERS = {"ILO": ("CSGM", "ILO"), "ILO auto": ("ILO auto", "ILO auto, sharp", "oracle")}
+COMPARED = tuple(name for name in METHODS if name not in ("ILO auto", "release"))  # in the experiments, side by side
+
+
 def methods_for(
-    problem: Problem, *, restarts: int = 3, share: float = 1.0, radius: float | None = None
-) -> dict[str, Method]:
-    """Return the methods that can solve `problem`, by name: bicubic interpolation is one of super-resolution alone."""
-    methods: dict[str, Method] = {
-        "searches": partial(searches, restarts=restarts, share=share, radius=radius),
-        "PULSE": partial(pulse, restarts=restarts, share=share),
-        "Deep decoder": baselines.deep_decoder,
-        "TV": baselines.total_variation,
-        "LASSO (wavelet)": baselines.lasso_wavelet,
-        "LASSO (DCT)": baselines.lasso_dct,
-    }
-    if problem.task == "super-resolution":
-        methods["Bicubic"] = baselines.bicubic
-    return methods
-
-
-def compare(
-    images: Mapping[str, Tensor] | tuple[Sequence[str], Tensor],
-    problems: Sequence[Problem],
+    problem: Problem,
+    names: Sequence[str] = COMPARED,
     *,
-    G: Generator,
     restarts: int = 3,
     share: float = 1.0,
     radius: float | None = None,
-    leave_out: Sequence[str] = (),
-    **options,
-) -> pd.DataFrame:
-    """Recover every image under every problem by every method that can: `ilo.study.run` on `methods_for`.
+) -> dict[str, Method]:
+    """Return those of `METHODS` that can solve `problem`: bicubic interpolation is one of super-resolution alone.
 
-    Args:
-        images, problems, G: as in `ilo.study.run`, and so are `options` (seeds, keep_images, …).
-        restarts, share, radius: of the searches.
-        leave_out: names of methods.
+    restarts, share, radius: of `searches` and `pulse`.
 
-    Returns:
-        Rows of `ilo.study.run`.
-
-    Raises:
-        ValueError: a method to leave out that there is not.
+    ValueError for a name that there is not.
     """
-    groups: dict[tuple[str, ...], list[Problem]] = {}
-    chosen = {}
-    for problem in problems:
-        methods = methods_for(problem, restarts=restarts, share=share, radius=radius)
-        unknown = sorted(set(leave_out) - {*methods, "Bicubic"})
-        if unknown:
-            raise ValueError(f"no method {unknown}: there are {', '.join(methods)}, Bicubic")
-        methods = {name: method for name, method in methods.items() if name not in leave_out}
-        groups.setdefault(tuple(methods), []).append(problem)
-        chosen[tuple(methods)] = methods
-    return pd.concat(
-        [study.run(images, group, chosen[names], G=G, **options) for names, group in groups.items()], ignore_index=True
-    )
+    if unknown := sorted(set(names) - METHODS.keys()):
+        raise ValueError(f"no method {unknown}: there are {', '.join(METHODS)}")
+    chosen = {name: METHODS[name] for name in names if name != "Bicubic" or problem.task == "super-resolution"}
+    settings = {"ILO": {"restarts": restarts, "share": share, "radius": radius}}
+    settings["PULSE"] = {"restarts": restarts, "share": share}
+    return {name: partial(method, **settings.get(name, {})) for name, method in chosen.items()}
 
 
 def _answer(result: Result, evaluations: int) -> Answer:
@@ -142,4 +136,8 @@ def shortened(rounds: Sequence[Round], share: float) -> list[Round]:
     """Return the rounds with `share` of their steps, in (0, 1], at least one each."""
     if not 0 < share <= 1:
         raise ValueError(f"share is the part of every round's steps to take, in (0, 1], got {share}")
-    return [replace(round_, steps=max(1, round(share * round_.steps))) for round_ in rounds]
+    return _scaled(rounds, share)
+
+
+def _scaled(rounds: Sequence[Round], factor: float) -> list[Round]:
+    return [replace(round_, steps=max(1, round(factor * round_.steps))) for round_ in rounds]

@@ -1,4 +1,7 @@
-"""Inverse problems by name: what is measured, at which level, under which noise. The rows of a grid (`ilo.study`)."""
+"""Inverse problems by name: what is measured, at which level, under which noise. The rows of a grid (`ilo.study`).
+
+The tasks are those of `ilo.operators.tasks`; `LEVELS` says at which of their levels reference rows are recorded.
+"""
 
 import math
 from collections.abc import Callable
@@ -115,3 +118,17 @@ def _region(name: str, shape, rng) -> LinearOperator:
         round(top * height / 64) : round(bottom * height / 64), round(left * width / 64) : round(right * width / 64)
     ] = 0
     return operators.Inpainting(mask, channels)
+
+
+# The levels at which reference rows are recorded, by task; the first of each is the one where one of a task will do.
+LEVELS: dict[str, tuple[float, ...]] = {
+    "inpaint": (0.1, 0.01, 0.02, 0.05, 0.2, 0.5),
+    "compress": (0.1, 0.01, 0.02, 0.05, 0.2),
+    "circulant": (0.1, 0.01, 0.02, 0.05, 0.2),
+    "superres": (4, 2, 8),
+    "denoise": (0.3, 0.1),
+    "deblur": (2.0,),
+    "colourise": (0.0,),
+}
+PROBLEMS = [problem(task, level) for task, levels in LEVELS.items() for level in sorted(levels)]
+ONE_A_TASK = [p for p in PROBLEMS if any((p.task, p.level) == (TASKS[t].title, of[0]) for t, of in LEVELS.items())]

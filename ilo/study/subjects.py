@@ -1,22 +1,16 @@
-"""What the experiments' notebooks share: the images they recover, the grid of pictures, the table of means."""
+"""The images that the experiments recover: photos, CelebA's, and the generator's own."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from ilo import plots, study
-from ilo.assets import AssetError, csgm_test_images
 from ilo.generators.base import Generator
 from ilo.images import astronaut_face, read_folder
-from ilo.operators import measure
 from ilo.rng import generator
-from ilo.study.cells import image_seed
-from ilo.study.problems import Problem
+from ilo.study.celeba import csgm_test_images
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class Subjects:
         return rows.assign(kind=rows["image"].map(dict(zip(self.names, self.kinds, strict=True))))
 
 
-def subjects(
+def choose_subjects(
     G: Generator,
     *,
     folder: str | Path = "",
@@ -93,65 +87,3 @@ def near_range_faces(
         row[where.to(row.device)] += (radius / entries * signs).to(row)
     images = G({**state, "features": features.view_as(state["features"])}, layer)
     return images.cpu().float().clamp(-1, 1)
-
-
-def celeba_available() -> bool:
-    """Whether CSGM's CelebA test images are here (they are not the project's to pass on)."""
-    try:
-        csgm_test_images(64)
-    except AssetError:
-        return False
-    return True
-
-
-def measurements(problem: Problem, who: Subjects, name: str, seed: int = 0) -> Tensor:
-    """Return the picture, (C, H, W) in [−1, 1], of what a grid's cell measured of the image `name`."""
-    x = who.truth[who.names.index(name)][None]
-    A = problem.operator(tuple(x.shape[1:]), rng=seed)
-    y = measure(A, x, noise_std=problem.noise, rng=[image_seed(seed, name)])
-    return A.picture(y)[0]
-
-
-def pictures(
-    rows: pd.DataFrame,
-    who: Subjects,
-    shots: Sequence[tuple[str, Problem]],
-    *,
-    seed: int = 0,
-    folder: str | Path = study.CELLS,
-    labels: Mapping[str, str] | None = None,
-) -> Figure:
-    """Draw truth, measurements and every method's image, a row for each shot (image, problem), PSNR under each.
-
-    Args:
-        rows: of `ilo.study.methods.compare` or `ilo.study.run`, with keep_images=True; those of `seed` are drawn.
-        folder: where their cells are.
-        labels: task -> what to call it at the left, formatted with `level`; by default the task and its level.
-    """
-    index = rows[rows["seed"] == seed].set_index(["image", "task", "level", "noise", "method"]).sort_index()
-    columns = {"Truth": torch.stack([who.truth[who.names.index(name)] for name, _ in shots])}
-    columns["Measured"] = torch.stack([measurements(problem, who, name, seed) for name, problem in shots])
-    captions = {}
-    for method in [m for m in plots.METHODS if m in set(rows["method"])]:
-        found, below = [], []
-        for name, problem in shots:
-            key = (name, problem.task, problem.level, problem.noise, method)
-            if key in index.index:
-                row = index.loc[[key]].reset_index()
-                found.append(study.kept_images(row, folder)[0])
-                below.append(f"{row['psnr'][0]:.1f} dB")
-            else:  # not every method can solve every problem
-                found.append(torch.ones_like(who.truth[0]))
-                below.append("")
-        columns[method] = torch.stack(found)
-        captions[method] = below
-    named = [(labels or {}).get(p.task, "{task} {level:g}").format(task=p.task, level=p.level) for _, p in shots]
-    return plots.comparison_grid(
-        columns, rows=[f"{name}\n{task}" for (name, _), task in zip(shots, named, strict=True)], captions=captions
-    )
-
-
-def summary(rows: pd.DataFrame, metric: str = "psnr", by: Sequence[str] = ("kind", "task", "level")) -> pd.DataFrame:
-    """Return the mean of `metric`, a row for each of `by` and a column a method, in the order of the figures."""
-    table = rows.pivot_table(index=list(by), columns="method", values=metric, sort=False)
-    return table[[m for m in plots.METHODS if m in table.columns]]

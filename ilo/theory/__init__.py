@@ -21,6 +21,7 @@ Models" (ICML 2021), in the form of the authors' slides.
 """
 
 from ilo.theory.bounds import (
+    Setting,
     best_K,
     csgm_sample_complexity,
     error_bound,
@@ -32,9 +33,11 @@ from ilo.theory.bounds import (
 )
 from ilo.theory.lipschitz import lipschitz_lower_bound, lipschitz_upper_bound
 from ilo.theory.srec import sample_extended_range, srec_constant, srec_ratios
-from ilo.theory.trials import own_matrices, recovery_trials, transition_point
+from ilo.theory.trials import Targets, own_matrices, recovery_trials, transition_point
 
 __all__ = [
+    "Setting",
+    "Targets",
     "best_K",
     "csgm_sample_complexity",
     "error_bound",

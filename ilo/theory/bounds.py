@@ -1,8 +1,7 @@
 """The theorem's formulas (see `ilo.theory`), and those of what it is compared with: CSGM and an unconstrained layer.
 
-Every argument may be a number, a numpy array or a tensor, and they broadcast; the result is of the same kind (a tensor
-if any argument is one, else an array if any is one, else a float). The arithmetic is done in float64 and carries no
-gradient.
+Every argument is a number or an array (what np.asarray takes); they broadcast. The result is a float where all are
+numbers, else a float64 array. NaN and infinity are refused.
 
 **The constant.** The theorem says m = Ω(…): at least some factor times the expression, the same factor whatever the
 generator, γ, δ and K. That factor is not published, and proofs of this kind give values far above what is needed. It
@@ -11,86 +10,36 @@ with each quantity, where one term overtakes the other), not a count to plan mea
 experiments.
 """
 
-import functools
-import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Quantity = float | np.ndarray | Tensor
+Quantity = float | np.ndarray
 
 
-def _on_scalars_or_arrays(formula: Callable[..., np.ndarray]) -> Callable[..., Quantity]:
-    """Let a formula in float64 arrays take and return numbers, arrays or tensors; refuse NaN and infinity."""
-    signature = inspect.signature(formula)
+@dataclass(frozen=True)
+class Setting:
+    """A generator cut in two, G = G_2 ∘ G_1, and the latents that count: what the theorem is about.
 
-    @functools.wraps(formula)
-    def wrapped(*args: Quantity, **kwargs: Quantity) -> Quantity:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        values = {name: _as_float64(name, value) for name, value in bound.arguments.items()}
-        return _in_kind_of(bound.arguments.values(), formula(**values))
+    k: dimension of the latent. p: dimension of the input of G_2, the layer that is searched. L1, L2: Lipschitz
+    constants of G_1 and of G_2 (l2 to l2). r1: l2 radius of the ball of latents.
+    """
 
-    return wrapped
+    k: Quantity
+    p: Quantity
+    L1: Quantity
+    L2: Quantity
+    r1: Quantity
 
+    def __post_init__(self):
+        self.arrays()
 
-def _as_float64(name: str, value: Quantity) -> np.ndarray:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().double().numpy()
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, an array or a tensor, got {value!r}") from None
-    _require(name, array, np.isfinite(array), "finite")
-    return array
+    def arrays(self) -> list[np.ndarray]:
+        """k, p, L1, L2 and r1 in float64. ValueError if a dimension is below 1 or another is not positive."""
+        return [*_dimensions(k=self.k, p=self.p), *_positive(L1=self.L1, L2=self.L2, r1=self.r1)]
 
 
-def _in_kind_of(arguments, result: np.ndarray) -> Quantity:
-    tensors = [a for a in arguments if isinstance(a, Tensor)]
-    if tensors:
-        floating = [t.dtype for t in tensors if t.is_floating_point()] or [torch.get_default_dtype()]
-        dtype = functools.reduce(torch.promote_types, floating)
-        return torch.as_tensor(result, dtype=dtype, device=tensors[0].device)
-    if any(isinstance(a, np.ndarray) or np.ndim(a) for a in arguments):
-        return np.asarray(result)
-    return float(result)
-
-
-def _require(name: str, value: np.ndarray, ok: np.ndarray, expected: str) -> None:
-    if not np.all(ok):
-        offending = np.broadcast_to(value, np.shape(ok))[~ok].flat[0]
-        raise ValueError(f"{name} must be {expected}, got {offending:g}")
-
-
-def _require_positive(**values: np.ndarray) -> None:
-    for name, value in values.items():
-        _require(name, value, value > 0, "positive")
-
-
-def _require_dimension(**values: np.ndarray) -> None:
-    for name, value in values.items():
-        _require(name, value, value >= 1, "a dimension, at least 1")
-
-
-def _require_gamma(gamma: np.ndarray) -> None:
-    _require("gamma", gamma, (gamma > 0) & (gamma < 1), "strictly between 0 and 1")
-
-
-def _require_K(K: np.ndarray, p: np.ndarray) -> None:  # noqa: N802 - the theorem's letter
-    # A K of √p computed in float32 may come out above the √p computed here.
-    largest = np.sqrt(p) * (1 + 4 * np.finfo(np.float32).eps)
-    _require("K", K, (K >= 1) & (largest >= K), "between 1 and √p (K ≤ √p is the theorem's condition)")
-
-
-def _log_ratio(numerator: np.ndarray, delta: np.ndarray, names: str) -> np.ndarray:
-    """log(numerator/δ): zero when one ball of radius δ covers all, and meaningless for a larger δ still."""
-    _require("delta", delta, delta <= numerator * (1 + 1e-12), f"at most {names}, the size of what it is to resolve")
-    return np.maximum(np.log(numerator / delta), 0.0)
-
-
-@_on_scalars_or_arrays
 def extended_radius(K: Quantity, delta: Quantity, L2: Quantity) -> Quantity:
     """Return r_2 = K·δ/L_2, the l1 radius by which the theorem extends the range of G_1.
 
@@ -99,21 +48,12 @@ def extended_radius(K: Quantity, delta: Quantity, L2: Quantity) -> Quantity:
         delta: δ, the resolution in image space (l2 norm of an image), positive.
         L2: Lipschitz constant of G_2, positive.
     """
-    _require_positive(K=K, delta=delta, L2=L2)
-    return K * delta / L2
+    K, delta, L2 = _positive(K=K, delta=delta, L2=L2)
+    return _plain(K * delta / L2)
 
 
-@_on_scalars_or_arrays
 def sample_complexity(
-    k: Quantity,
-    p: Quantity,
-    L1: Quantity,
-    L2: Quantity,
-    r1: Quantity,
-    K: Quantity,
-    delta: Quantity,
-    gamma: Quantity,
-    constant: Quantity = 1.0,
+    setting: Setting, K: Quantity, delta: Quantity, gamma: Quantity, constant: Quantity = 1.0
 ) -> Quantity:
     """Return the measurements that the theorem asks for: m = constant/(1−γ)² · (k·log(L_1 L_2 r_1/δ) + K²·log p).
 
@@ -121,11 +61,7 @@ def sample_complexity(
     rounded to an integer.
 
     Args:
-        k: dimension of the latent.
-        p: dimension of the input of G_2, the layer that is searched.
-        L1: Lipschitz constant of G_1 (l2 to l2).
-        L2: Lipschitz constant of G_2 (l2 to l2).
-        r1: l2 radius of the ball of latents.
+        setting: k, p, L_1, L_2 and r_1.
         K: sets the radius r_2 = K·δ/L_2 of the l1 ball; 1 ≤ K ≤ √p.
         delta: δ, the resolution in image space (l2 norm of an image), 0 < δ ≤ L_1 L_2 r_1.
         gamma: γ of the S-REC, 0 < γ < 1; as γ → 1 distances are to be kept exactly and m grows without bound.
@@ -133,15 +69,13 @@ def sample_complexity(
 
     Source: the theorem of ILO (slides), see `ilo.theory`.
     """
-    _require_dimension(k=k, p=p)
-    _require_positive(L1=L1, L2=L2, r1=r1, delta=delta, constant=constant)
-    _require_gamma(gamma)
-    _require_K(K, p)
+    k, p, L1, L2, r1 = setting.arrays()
+    delta, constant = _positive(delta=delta, constant=constant)
+    gamma, K = _fraction(gamma=gamma), _width(K, p)
     latents = k * _log_ratio(L1 * L2 * r1, delta, "L1·L2·r1")
-    return constant / (1 - gamma) ** 2 * (latents + K**2 * np.log(p))
+    return _plain(constant / (1 - gamma) ** 2 * (latents + K**2 * np.log(p)))
 
 
-@_on_scalars_or_arrays
 def error_bound(representation_error: Quantity, p: Quantity, K: Quantity, delta: Quantity, gamma: Quantity) -> Quantity:
     """Return (1 + 4/γ)·ε + δ·log(4K)/γ·(√p/K)·log(√p/K), the theorem's bound on ‖x − G_2(z̃)‖ (l2 norm).
 
@@ -158,16 +92,13 @@ def error_bound(representation_error: Quantity, p: Quantity, K: Quantity, delta:
     Source: the theorem of ILO (slides), see `ilo.theory`. It holds for the true minimiser z̃ of ‖A·G_2(z) − y‖ over the
     extended range, which no algorithm is sure to find, and with the probability `1 - failure_probability(m, gamma)`.
     """
-    _require("representation_error", representation_error, representation_error >= 0, "non-negative")
-    _require_dimension(p=p)
-    _require_positive(delta=delta)
-    _require_gamma(gamma)
-    _require_K(K, p)
+    [epsilon] = _checked("non-negative", lambda v: v >= 0, representation_error=representation_error)
+    [p], [delta] = _dimensions(p=p), _positive(delta=delta)
+    gamma, K = _fraction(gamma=gamma), _width(K, p)
     ratio = np.maximum(np.sqrt(p) / K, 1.0)
-    return (1 + 4 / gamma) * representation_error + delta * np.log(4 * K) / gamma * ratio * np.log(ratio)
+    return _plain((1 + 4 / gamma) * epsilon + delta * np.log(4 * K) / gamma * ratio * np.log(ratio))
 
 
-@_on_scalars_or_arrays
 def failure_probability(m: Quantity, gamma: Quantity, constant: Quantity = 1.0) -> Quantity:
     """Return exp(−constant·(1−γ)²·m), the probability with which the theorem's bound may fail; 1 at m = 0.
 
@@ -178,13 +109,11 @@ def failure_probability(m: Quantity, gamma: Quantity, constant: Quantity = 1.0) 
 
     Source: the theorem of ILO (slides), see `ilo.theory`.
     """
-    _require("m", m, m >= 0, "a number of measurements, not negative")
-    _require_gamma(gamma)
-    _require_positive(constant=constant)
-    return np.exp(-constant * (1 - gamma) ** 2 * m)
+    [m] = _checked("a number of measurements, not negative", lambda v: v >= 0, m=m)
+    gamma, [constant] = _fraction(gamma=gamma), _positive(constant=constant)
+    return _plain(np.exp(-constant * (1 - gamma) ** 2 * m))
 
 
-@_on_scalars_or_arrays
 def csgm_sample_complexity(
     k: Quantity, L: Quantity, r: Quantity, delta: Quantity, constant: Quantity = 1.0
 ) -> Quantity:
@@ -200,12 +129,11 @@ def csgm_sample_complexity(
 
     Source: Bora, Jalal, Price, Dimakis, "Compressed sensing using generative models" (ICML 2017), theorem 1.2.
     """
-    _require_dimension(k=k)
-    _require_positive(L=L, r=r, delta=delta, constant=constant)
-    return constant * k * _log_ratio(L * r, delta, "L·r")
+    [k] = _dimensions(k=k)
+    L, r, delta, constant = _positive(L=L, r=r, delta=delta, constant=constant)
+    return _plain(constant * k * _log_ratio(L * r, delta, "L·r"))
 
 
-@_on_scalars_or_arrays
 def unconstrained_sample_complexity(
     p: Quantity, L2: Quantity, r: Quantity, delta: Quantity, constant: Quantity = 1.0
 ) -> Quantity:
@@ -222,12 +150,11 @@ def unconstrained_sample_complexity(
 
     Source: Bora et al. (ICML 2017), theorem 1.2, applied to G_2.
     """
-    _require_dimension(p=p)
-    _require_positive(L2=L2, r=r, delta=delta, constant=constant)
-    return constant * p * _log_ratio(L2 * r, delta, "L2·r")
+    [p] = _dimensions(p=p)
+    L2, r, delta, constant = _positive(L2=L2, r=r, delta=delta, constant=constant)
+    return _plain(constant * p * _log_ratio(L2 * r, delta, "L2·r"))
 
 
-@_on_scalars_or_arrays
 def log_covering_number_l1_ball(p: Quantity, radius: Quantity, eps: Quantity) -> Quantity:
     """Return ⌈R²/ε²⌉·log(2p+1), an upper bound on log N(ε, B_1^p(R), l2): Maurey's empirical lemma.
 
@@ -241,24 +168,14 @@ def log_covering_number_l1_ball(p: Quantity, radius: Quantity, eps: Quantity) ->
 
     Source: Maurey's lemma in Pisier, "Remarques sur un résultat non publié de B. Maurey" (1981).
     """
-    _require_dimension(p=p)
-    _require_positive(radius=radius, eps=eps)
+    [p], [radius, eps] = _dimensions(p=p), _positive(radius=radius, eps=eps)
     # 0.3/0.1 squares to a little more than 9: a ratio within rounding of an integer is meant to be that integer.
     terms = np.ceil((radius / eps) ** 2 * (1 - 8 * np.finfo(np.float64).eps))
-    return terms * np.log(2 * p + 1)
+    return _plain(terms * np.log(2 * p + 1))
 
 
-@_on_scalars_or_arrays
 def best_K(  # noqa: N802 - the theorem's letter
-    m: Quantity,
-    k: Quantity,
-    p: Quantity,
-    L1: Quantity,
-    L2: Quantity,
-    r1: Quantity,
-    delta: Quantity,
-    gamma: Quantity,
-    constant: Quantity = 1.0,
+    setting: Setting, m: Quantity, delta: Quantity, gamma: Quantity, constant: Quantity = 1.0
 ) -> Quantity:
     """Return the K in [1, √p] that minimises `error_bound` among those that `m` measurements pay for; NaN if none is.
 
@@ -267,14 +184,63 @@ def best_K(  # noqa: N802 - the theorem's letter
     (1/log(4K) − 1 − 1/log(√p/K))/K < 0, and the representation error does not rise in a wider extended range.
 
     Args:
-        m: the budget of measurements, positive. Below `sample_complexity(K=1)` the theorem is silent: NaN.
-        k, p, L1, L2, r1, delta, gamma, constant: as in `sample_complexity`.
+        m: the budget of measurements, positive. Below `sample_complexity` at K = 1 the theorem is silent: NaN.
+        setting, delta, gamma, constant: as in `sample_complexity`.
     """
-    _require_dimension(k=k, p=p)
-    _require_positive(m=m, L1=L1, L2=L2, r1=r1, delta=delta, constant=constant)
-    _require_gamma(gamma)
-    budget = (1 - gamma) ** 2 * m / constant
+    k, p, L1, L2, r1 = setting.arrays()
+    m, delta, constant = _positive(m=m, delta=delta, constant=constant)
+    budget = (1 - _fraction(gamma=gamma)) ** 2 * m / constant
     left = budget - k * _log_ratio(L1 * L2 * r1, delta, "L1·L2·r1")  # pays for K²·log p
     K = np.sqrt(np.maximum(left, 0) / np.maximum(np.log(p), 1e-12))
     affordable = left >= np.log(p) - 1e-12 * budget  # exactly the price of K = 1 is enough, whatever the rounding
-    return np.where(affordable, np.clip(K, 1, np.sqrt(p)), np.nan)
+    return _plain(np.where(affordable, np.clip(K, 1, np.sqrt(p)), np.nan))
+
+
+def _checked(expected: str, ok: Callable[[np.ndarray], np.ndarray], **values: Quantity) -> list[np.ndarray]:
+    """The values in float64. TypeError for what is no number, ValueError unless finite and `ok`: it names the value."""
+    arrays = []
+    for name, value in values.items():
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}") from None
+        _require(name, array, np.isfinite(array), "finite")
+        _require(name, array, ok(array), expected)
+        arrays.append(array)
+    return arrays
+
+
+def _require(name: str, value: np.ndarray, ok: np.ndarray, expected: str) -> None:
+    if not np.all(ok):
+        offending = np.broadcast_to(value, np.shape(ok))[~ok].flat[0]
+        raise ValueError(f"{name} must be {expected}, got {offending:g}")
+
+
+def _positive(**values: Quantity) -> list[np.ndarray]:
+    return _checked("positive", lambda v: v > 0, **values)
+
+
+def _dimensions(**values: Quantity) -> list[np.ndarray]:
+    return _checked("a dimension, at least 1", lambda v: v >= 1, **values)
+
+
+def _fraction(**value: Quantity) -> np.ndarray:
+    return _checked("strictly between 0 and 1", lambda v: (v > 0) & (v < 1), **value)[0]
+
+
+def _width(K: Quantity, p: np.ndarray) -> np.ndarray:
+    # A K of √p computed in float32 may come out above the √p computed here.
+    largest = np.sqrt(p) * (1 + 4 * np.finfo(np.float32).eps)
+    expected = "between 1 and √p (K ≤ √p is the theorem's condition)"
+    return _checked(expected, lambda v: (v >= 1) & (largest >= v), K=K)[0]
+
+
+def _log_ratio(numerator: np.ndarray, delta: np.ndarray, names: str) -> np.ndarray:
+    """log(numerator/δ): zero when one ball of radius δ covers all, and meaningless for a larger δ still."""
+    _require("delta", delta, delta <= numerator * (1 + 1e-12), f"at most {names}, the size of what it is to resolve")
+    return np.maximum(np.log(numerator / delta), 0.0)
+
+
+def _plain(result: np.ndarray) -> Quantity:
+    """A float in place of an array without axes."""
+    return result if np.ndim(result) else float(result)

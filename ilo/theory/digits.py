@@ -60,9 +60,9 @@ def train_digits(*, latent: int = 8, width: int = 128, epochs: int = 100, rng: R
     decoder = _initialised(
         nn.Sequential(*_perceptron(latent, width, width, PIXELS), nn.Tanh(), nn.Unflatten(1, (1, 8, 8))), stream
     )
-    steps_an_epoch = math.ceil(len(digits) / BATCH)
+    steps_per_epoch = math.ceil(len(digits) / BATCH)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=RATE, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps_an_epoch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps_per_epoch)
     with _one_thread():
         for _ in range(epochs):
             for batch in torch.randperm(len(digits), generator=stream).split(BATCH):

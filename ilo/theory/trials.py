@@ -8,6 +8,7 @@ and there are more of them the larger K is. These are the targets here.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -56,38 +57,64 @@ def own_matrices(image_shape: Sequence[int], m: int, problems: int, rng: Rng) ->
     return lambda images: torch.einsum("bmn,bn->bm", matrices.to(images), images.flatten(1))
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Known points of the extended range, `trials` for each K: x = G_2(G_1(z) + v), v at the radius r_2 = K·δ/L_2.
+
+    z is uniform in B_2^k(r_1) and v has ⌈K²⌉ equal coordinates (see the module's text) with ‖v‖₁ = r_2: x lies in the
+    extended range, so the theorem's representation error is zero. K: values from 1 to √p. delta, L2, r1: as in
+    `ilo.theory.sample_complexity`. trials: trial i has the same z for every K.
+    """
+
+    K: Sequence[float]
+    delta: float
+    L2: float
+    r1: float
+    trials: int
+
+    @property
+    def radius(self) -> Tensor:
+        """r_2 of each target, K by K: (len(K)·trials,)."""
+        return torch.tensor([extended_radius(k, self.delta, self.L2) for k in self.K]).repeat_interleave(self.trials)
+
+    @torch.no_grad()
+    def draw(self, G: Generator, layer: int, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the images x and G_2(G_1(z)), (len(K)·trials, C, H, W) both; a seed for z and one for v."""
+        in_range = sample_extended_range(G, layer, 0.0, self.trials, self.r1, seeds[0])
+        [(name, features)] = in_range.items()
+        p = features[0].numel()
+        nonzeros = [min(math.ceil(k**2 * (1 - 1e-9)), p) for k in self.K]
+        shapes = torch.cat([flat_deviations(self.trials, p, n, seeds[1]) for n in nonzeros])  # (problems, p)
+        deviation = (self.radius[:, None] * shapes).to(features).view(-1, *features.shape[1:])
+        plain = G(in_range, layer).repeat(len(self.K), 1, 1, 1)
+        x = G({name: features.repeat(len(self.K), *[1] * (features.ndim - 1)) + deviation}, layer)
+        return x, plain
+
+
 def recovery_trials(
     G: Generator,
     layer: int,
     A: Operator,
+    targets: Targets,
     *,
-    K: Sequence[float],
-    delta: float,
-    L2: float,
-    r1: float,
-    trials: int,
     rng: Rng,
     restarts: int = 4,
     search: Callable[[Tensor], SearchRound] | None = None,
 ) -> pd.DataFrame:
-    """Recover known points of the extended range from their noiseless measurements, `trials` for each K, as one batch.
+    """Recover known points of the extended range from their noiseless measurements, all as one batch.
 
-    The truth of a trial is x = G_2(G_1(z) + v) with z uniform in B_2^k(r_1) and v of ⌈K²⌉ equal coordinates (see the
-    module's text), ‖v‖₁ = r_2 = K·δ/L_2: it lies in the extended range, so the theorem's representation error is zero.
-    It is searched by CSGM (150 steps, with restarts), and from there by a round over the extended range.
+    They are searched by CSGM (150 steps, with restarts), and from there by a round over the extended range.
 
     Args:
         G, layer: the generator and its cut; G_1 is layers 0, …, layer − 1. States of one tensor.
         A: operator for a batch of len(K)·trials images, such as `own_matrices` of that many problems.
-        K: values from 1 to √p.
-        delta, L2, r1: as in `ilo.theory.sample_complexity`; r_2 follows from them.
-        trials: number of targets for each K. Trial i has the same z for every K.
+        targets: what to recover.
         rng: seed or torch.Generator, of the targets and of the starting latents.
         restarts: starting latents of CSGM.
         search: radius (problems,) -> the round after CSGM. None: 400 steps of `ilo.JointRound`, at 0.05 for the latent
             and 0.1 for the deviation.
 
-    Returns a DataFrame with a row a trial, K by K; l2 norms of images x or of measurements:
+    Returns a DataFrame with one row per trial, K by K; l2 norms of images x or of measurements:
         K, trial;
         error: ‖x − x̃‖;
         csgm_error: the same before the last round;
@@ -96,18 +123,14 @@ def recovery_trials(
         deviation: ‖x − G_2(G_1(z))‖, the cost of ignoring v.
     """
     seeds = [seed_of(generator(seed_of(rng), purpose)) for purpose in range(3)]
-    radius = torch.tensor([extended_radius(k, delta, L2) for k in K]).repeat_interleave(trials)  # (problems,)
-    in_range = sample_extended_range(G, layer, 0.0, trials, r1, seeds[0])
-    [(name, features)] = in_range.items()
-    nonzeros = [min(math.ceil(k**2 * (1 - 1e-9)), features[0].numel()) for k in K]
-    shapes = torch.cat([flat_deviations(trials, features[0].numel(), n, seeds[1]) for n in nonzeros])
-    deviation = (radius[:, None] * shapes).to(features).view(-1, *features.shape[1:])
+    x, plain = targets.draw(G, layer, seeds[:2])
     with torch.no_grad():
-        plain = G(in_range, layer).repeat(len(K), 1, 1, 1)  # (problems, C, H, W)
-        x = G({name: features.repeat(len(K), *[1] * (features.ndim - 1)) + deviation}, layer)
         y = A(x)
-    csgm = Round(0, 150, constraint=lambda z, start: project_l2_ball(z, r1))
-    last = JointRound(layer, 400, radius, r1, lr=0.05, lr_deviation=0.1) if search is None else search(radius)
+    csgm = Round(0, 150, constraint=lambda z, start: project_l2_ball(z, targets.r1))
+    if search is None:
+        last = JointRound(layer, 400, lr=0.05, radius=targets.radius, r1=targets.r1, lr_deviation=0.1)
+    else:
+        last = search(targets.radius)
     result = recover(G, A, y, rounds=[csgm, last], restarts=restarts, rng=seeds[2], progress=False)
     norms = {
         "error": result.images - x,
@@ -116,7 +139,8 @@ def recovery_trials(
         "deviation": plain - x,
     }
     columns = {key: value.flatten(1).norm(dim=1).double().cpu().numpy() for key, value in norms.items()}
-    return pd.DataFrame({"K": np.repeat(K, trials), "trial": np.tile(np.arange(trials), len(K)), **columns})
+    K, trial = np.repeat(targets.K, targets.trials), np.tile(np.arange(targets.trials), len(targets.K))
+    return pd.DataFrame({"K": K, "trial": trial, **columns})
 
 
 def transition_point(m: Sequence[float], success: Sequence[bool]) -> float:

@@ -29,10 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
-from ilo.generators.labels import label_vector
+from ilo.generators.labels import AddFixed, label_vector
 from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
 from ilo.generators.stylegan.spaces import (
-    AddLabel,
     DrawStyles,
     ExpandStyles,
     KeepLatents,
@@ -66,7 +65,7 @@ def stylegan2(
         noise: "fixed": layer 0 adds the checkpoint's maps to the state. "free": the maps are part of the state at
             layer 0, drawn like latents, and are optimised by default. "zero": none.
         truncation: ψ of w_avg + ψ·(w − w_avg); 1 leaves the styles alone.
-        label: class index, or one weight a class, of a class-conditional network. None: the mean of its classes; in
+        label: class index, or one weight per class, of a class-conditional network. None: the mean of its classes; in
             the space "paper" the Gaussian is then fitted to all classes alike.
         clamp: bound on the absolute value of what a convolution gives (NVIDIA's ``conv_clamp``), or None.
         name: what results and figures call it.
@@ -102,7 +101,7 @@ def _stylegan2(weights, space, noise, truncation, label, clamp, name) -> Generat
         key, to_w = "latents", nn.Sequential(PaperStyles(mapping, labels), truncate)
         latent_shape, entrance = (num_ws, mapping.w_dim), KeepLatents()
     elif space == "z":
-        prior = AddLabel(vector) if mapping.num_classes else None
+        prior = AddFixed("label", vector) if mapping.num_classes else None
         entrance = MapLatents(mapping, truncate, num_ws)
     else:
         prior = DrawStyles(mapping, vector, count=1 if space == "w" else num_ws)

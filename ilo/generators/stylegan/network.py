@@ -23,7 +23,7 @@ GAIN = math.sqrt(2)  # which follows it
 
 
 class Affine(nn.Module):
-    """The map from a style w (B, w_dim) to one scale a channel (B, channels); weights as stored, gain 1/√w_dim."""
+    """The map from a style w (B, w_dim) to one scale per channel (B, channels); weights as stored, gain 1/√w_dim."""
 
     def __init__(self, weight: Tensor, bias: Tensor, gain: float = 1.0):
         super().__init__()
@@ -76,7 +76,7 @@ class StyledConv(nn.Module):
 class ModulatedConv(torch.autograd.Function):
     """lrelu(d · conv(s · x, w) + noise + bias), with a backward pass that keeps only what enters and what leaves.
 
-    Left to autograd, two more maps of this size are kept a convolution. They are not needed: with y what the leaky
+    Left to autograd, two more maps of this size are kept per convolution. They are not needed: with y what the leaky
     ReLU is applied to, and g the gradient that arrives, Σ g·lrelu'(y)·y = Σ g·lrelu(y). That gives the gradient of d,
     Σ g·lrelu'(y)·(y − noise − bias)/d. The weight and the bias are frozen: they get none.
     """

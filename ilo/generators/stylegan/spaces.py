@@ -67,7 +67,7 @@ class MappingNetwork(nn.Module):
 class PaperStyles(nn.Module):
     """w = LeakyReLU_0.2(std·latent + mean): latents (B, n, w_dim) to styles, for any n.
 
-    Mean and standard deviation, one a coordinate, are those of the mapping network before its last leaky ReLU.
+    Mean and standard deviation, one per coordinate, are those of the mapping network before its last leaky ReLU.
     """
 
     def __init__(self, mapping: MappingNetwork, labels: Tensor):
@@ -135,17 +135,6 @@ class DrawStyles(nn.Module):
         z = state["latents"]
         w = self.mapping(z, self.label.expand(len(z), -1))
         return {"styles": w[:, None].repeat(1, self.count, 1), **rest}
-
-
-class AddLabel(nn.Module):
-    """Prior of the space z of a class-conditional network: every sample gets the same label (classes,)."""
-
-    def __init__(self, label: Tensor):
-        super().__init__()
-        self.register_buffer("label", label)
-
-    def forward(self, state: State) -> State:
-        return {**state, "label": self.label.repeat(len(state["latents"]), 1)}
 
 
 def _linear(weight: Tensor, bias: Tensor, gain: float) -> nn.Linear:

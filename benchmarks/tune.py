@@ -1,6 +1,6 @@
 """How the baselines' settings were chosen: eight values for every method, on images that no experiment tests on.
 
-    python -m benchmarks baselines                      (or some: python -m benchmarks.baselines total_variation)
+    python -m benchmarks tune                      (or some: python -m benchmarks tune total_variation)
 
 Four faces of the generator, the astronaut's face and three photos of scikit-image, 64×64. Prints, for every method, the
 mean PSNR in dB of every task and value; which value falls least short of each task's best, on average over the tasks;
@@ -14,7 +14,7 @@ their authors published, whatever this table says.
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import skimage.data
@@ -23,33 +23,20 @@ from PIL import Image
 from torch import Tensor
 
 import ilo
-from ilo import baselines, metrics, operators
+from ilo import baselines, metrics, operators, study
 from ilo.baselines import weights
 from ilo.images import astronaut_face
 
 SEED = 77
 SHAPE = (3, 64, 64)
-N = 3 * 64 * 64
-FEW = {
-    "10 % of the pixels": (lambda: operators.RandomInpainting(SHAPE, keep=0.1), 0.02),
-    "Gaussian, 5 %": (lambda: operators.GaussianSensing(SHAPE, m=N // 20), 0.02),
-    "down-sampling ×4": (lambda: operators.Downsample(SHAPE, 4), 0.02),
-    "denoising, 0.3": (lambda: operators.Identity(SHAPE), 0.3),
-}
-TASKS = {
-    **FEW,
-    "5 % of the pixels": (lambda: operators.RandomInpainting(SHAPE, keep=0.05), 0.02),
-    "20 %, noise 0.1": (lambda: operators.RandomInpainting(SHAPE, keep=0.2), 0.1),
-    "circulant, 5 %": (lambda: operators.PartialCirculant(SHAPE, m=N // 20), 0.02),
-    "circulant, 20 %": (lambda: operators.PartialCirculant(SHAPE, m=N // 5), 0.02),
-    "circulant, 20 %, 0.1": (lambda: operators.PartialCirculant(SHAPE, m=N // 5), 0.1),
-    "down-sampling ×2": (lambda: operators.Downsample(SHAPE, 2), 0.02),
-    "down-sampling ×8": (lambda: operators.Downsample(SHAPE, 8), 0.02),
-    "denoising, 0.1": (lambda: operators.Identity(SHAPE), 0.1),
-    "denoising, 0.5": (lambda: operators.Identity(SHAPE), 0.5),
-    "Gaussian blur": (lambda: operators.Blur(SHAPE, sigma=2.0), 0.02),
-    "greyscale": (lambda: operators.Grayscale(SHAPE), 0.02),
-}
+FEW = [study.inpainting(0.1), study.gaussian(0.05), study.superres(4), study.denoising(0.3)]
+MANY = [
+    *FEW,
+    *(study.inpainting(0.05), study.inpainting(0.2, noise=0.1)),
+    *(study.circulant(0.05), study.circulant(0.2), study.circulant(0.2, noise=0.1)),
+    *(study.superres(2), study.superres(8), study.denoising(0.1), study.denoising(0.5)),
+    *(study.deblurring(2.0), study.colourisation()),
+]
 FACTORS = (0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4, 3.2)
 PENALTIES = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -59,33 +46,33 @@ DECODERS = tuple((width, lr) for width in (12, 16, 24, 32) for lr in (0.01, 0.03
 def prior(method: str, solve: Callable) -> Callable:
     """A method whose setting is the factor of its weight."""
 
-    def run(G, A, y: Tensor, noise_std: float, factor: float) -> Tensor:
-        weight = factor / weights.FACTORS[method] * baselines.default_weight(method, A, noise_std)
+    def run(G, A, y: Tensor, noise: float, factor: float) -> Tensor:
+        weight = factor / weights.FACTORS[method] * baselines.default_weight(method, A, noise)
         return solve(A, y, weight=weight, steps=150)
 
     return run
 
 
-def decoder(G, A, y: Tensor, noise_std: float, value: tuple[int, float]) -> Tensor:
+def decoder(G, A, y: Tensor, noise: float, value: tuple[int, float]) -> Tensor:
     width, lr = value
     return baselines.deep_decoder(A, y, width=width, lr=lr, steps=200)
 
 
-def csgm(G, A, y: Tensor, noise_std: float, value: float) -> Tensor:
+def csgm(G, A, y: Tensor, noise: float, value: float) -> Tensor:
     return baselines.csgm(G, A, y, penalty=value, steps=200, restarts=1, progress=False).images
 
 
-def pulse(G, A, y: Tensor, noise_std: float, value: float) -> Tensor:
+def pulse(G, A, y: Tensor, noise: float, value: float) -> Tensor:
     return baselines.pulse(G, A, y, lr=value, progress=False).images
 
 
-METHODS: Mapping[str, tuple] = {  # the run, the values tried, the default, the tasks, every how manyth image
+METHODS: Mapping[str, tuple] = {  # the run, the values tried, the default, the problems, every how manyth image
     "total_variation": (
-        prior("total_variation", baselines.total_variation), FACTORS, weights.FACTORS["total_variation"], TASKS, 1,
+        prior("total_variation", baselines.total_variation), FACTORS, weights.FACTORS["total_variation"], MANY, 1,
     ),
-    "lasso_dct": (prior("lasso_dct", baselines.lasso_dct), FACTORS, weights.FACTORS["lasso_dct"], TASKS, 1),
+    "lasso_dct": (prior("lasso_dct", baselines.lasso_dct), FACTORS, weights.FACTORS["lasso_dct"], MANY, 1),
     "lasso_wavelet": (
-        prior("lasso_wavelet", baselines.lasso_wavelet), FACTORS, weights.FACTORS["lasso_wavelet"], TASKS, 1,
+        prior("lasso_wavelet", baselines.lasso_wavelet), FACTORS, weights.FACTORS["lasso_wavelet"], MANY, 1,
     ),
     "deep_decoder": (decoder, DECODERS, (32, 0.03), FEW, 2),
     "pulse": (pulse, RATES, 0.4, FEW, 2),
@@ -110,21 +97,22 @@ def _photo(pixels) -> Tensor:
 
 
 def table(G, method: str, truth: Tensor) -> pd.DataFrame:
-    """Mean PSNR, a row a task and a column a value."""
-    run, values, _, tasks, stride = METHODS[method]
+    """Mean PSNR, a row per problem and a column per value."""
+    run, values, _, problems, stride = METHODS[method]
     rows = {}
-    for task, (make, noise_std) in tasks.items():
-        A, x = make(), truth[::stride]
-        y = operators.measure(A, x, noise_std=noise_std, rng=SEED)
-        rows[task] = [metrics.psnr(run(G, A, y, noise_std, value), x).mean().item() for value in values]
+    for problem in problems:
+        A, x = problem.operator(SHAPE, rng=0), truth[::stride]
+        y = operators.measure(A, x, noise_std=problem.noise, rng=SEED)
+        rows[str(problem)] = [metrics.psnr(run(G, A, y, problem.noise, value), x).mean().item() for value in values]
     return pd.DataFrame(rows, index=[str(value) for value in values]).T
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    if unknown := sorted(set(arguments) - METHODS.keys()):
+        sys.exit(f"no method {unknown}: choose from {', '.join(METHODS)}")
     G = ilo.generators.load("dcgan-digiface64")
     truth = tuning_images(G)
-    chosen = [name for name in sys.argv[1:] if name in METHODS] or list(METHODS)
-    for method in chosen:
+    for method in arguments or METHODS:
         began = time.perf_counter()
         found = table(G, method, truth)
         short = found.sub(found.max(axis=1), axis=0)  # dB below the task's best value
@@ -136,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 import ilo
-import ilo.baselines
 from ilo import metrics, study
 from ilo.generators import Generator
 from ilo.study import cells
@@ -36,43 +35,31 @@ def photos(n: int = 5, G: Generator | None = None) -> dict[str, torch.Tensor]:
     return {f"photo {i}": x[i] for i in range(n)}
 
 
-def back(A, y):
+def back(A, y, *, G, rng, noise):
     """The simplest method: the adjoint."""
     calls.append(len(y))
     return A.adjoint(y)
 
 
-def search(A, y, *, G, rng, steps=6):
+def search(A, y, *, G, rng, noise, steps=6):
     """ILO and its first round, which is CSGM, of one run."""
     rounds = [ilo.Round(0, steps, 0.1), ilo.Round(1, steps, 0.05, radius=10.0)]
     result = ilo.recover(G, A, y, rounds=rounds, rng=rng, progress=False)
     return {"CSGM": result.rounds[0].images, "ILO": study.Answer(result.images, {"status": result.status})}
 
 
-def generator_first(G, A, y, *, rng, noise_std, steps, progress=True):
-    """As the baselines that search a generator are called."""
-    assert not progress
-    calls.append((rng, noise_std))
-    return ilo.recover(G, A, y, rounds=[ilo.Round(0, steps, 0.1)], rng=rng, progress=progress)
-
-
-def other_names(operator, measurements, **options):
-    assert not options
-    return operator.adjoint(measurements)
-
-
-def slow_search(A, y, *, G, rng):
+def slow_search(A, y, *, G, rng, noise):
     time.sleep(0.06)
-    return search(A, y, G=G, rng=rng)
+    return search(A, y, G=G, rng=rng, noise=noise)
 
 
-def breaks_on_noise(A, y, *, noise):
+def breaks_on_noise(A, y, *, G, rng, noise):
     if noise > 0.1:
         raise ZeroDivisionError("the method's own words")
     return A.adjoint(y)
 
 
-def answers_nan(A, y):
+def answers_nan(A, y, *, G, rng, noise):
     return torch.full((len(y), *SHAPE), torch.nan)
 
 
@@ -98,7 +85,7 @@ def test_rows_are_those_of_the_pieces_put_together_by_hand(tmp_path):
     names = list(images)[2:4]
     x = torch.stack([images[n] for n in names])
     y = ilo.operators.measure(A, x, noise_std=0.02, rng=[cells.image_seed(5, n) for n in names])
-    expected = metrics.evaluate(search(A, y, G=tiny_generator(), rng=5)["CSGM"], x, lpips=False)
+    expected = metrics.evaluate(search(A, y, G=tiny_generator(), rng=5, noise=0.02)["CSGM"], x, lpips=False)
     found = rows.query("task == 'inpainting' and method == 'CSGM' and seed == 5 and image in @names")
     for column in ("mse", "psnr", "ssim"):
         torch.testing.assert_close(torch.tensor(found[column].values), torch.tensor(expected[column].values))
@@ -165,41 +152,6 @@ def bigger(G: Generator) -> Generator:
     return Generator.from_sequential(model, cuts=(1,), latent_shape=(4,))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "altered", "not json", "another json"])
-def test_a_damaged_cell_is_computed_again(tmp_path, damage):
-    before = run(tmp_path, keep_images=True)
-    path = tmp_path / f"{before['cell'][0]}.json"
-    text = path.read_text()
-    broken = {
-        "truncated": text[: len(text) // 2],
-        "empty": "",
-        "altered": text.replace("psnr", "qsnr"),
-        "not json": "\x00" * 100,
-        "another json": "[1, 2]",
-    }
-    path.write_text(broken[damage])
-    calls.clear()
-    after = run(tmp_path, keep_images=True)
-    assert len(calls) == 1
-    pd.testing.assert_frame_equal(without_times(before), without_times(after))
-
-
-def test_kept_images_are_what_was_scored(tmp_path):
-    images = photos()
-    rows = run(tmp_path, images, methods={"ILO": search, "back": back}, keep_images=True)
-    some = rows[rows["method"].isin(["ILO", "back"])].sample(8, random_state=0)
-    x = study.kept_images(some, tmp_path)
-    truth = torch.stack([images[name] for name in some["image"]])
-    found = metrics.mse(x, truth)
-    torch.testing.assert_close(found, torch.tensor(some["mse"].values), rtol=0.05, atol=1e-4)
-    (tmp_path / f"{some['cell'].iloc[0]}.npz").write_bytes(b"no archive")
-    calls.clear()
-    with pytest.raises(ValueError, match="keep_images=True"):
-        study.kept_images(some.iloc[:1], tmp_path)
-    run(tmp_path, images, methods={"ILO": search, "back": back}, keep_images=True)
-    torch.testing.assert_close(study.kept_images(some, tmp_path), x)
-
-
 def test_a_method_that_raises_stops_no_other_and_is_named(tmp_path):
     problems = [study.denoising(0.5), study.denoising(0.05)]
     methods = {"breaks": breaks_on_noise, "nan": answers_nan, "back": back}
@@ -218,19 +170,6 @@ def test_a_method_that_raises_stops_no_other_and_is_named(tmp_path):
     with pytest.raises(study.StudyError):
         run(tmp_path, photos(2), problems, methods)
     assert calls == [], "what had finished is kept; what had failed is tried again"
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [(torch.zeros(1, 3, 16, 16), r"images \(2, 3, 16, 16\)"), ("text", "got str"), ({}, "no images")],
-)
-def test_an_answer_of_another_shape_is_told(tmp_path, answer, message):
-    with pytest.raises(study.StudyError, match=message):
-        run(tmp_path, photos(2), [study.denoising(0.1)], {"m": partial(_answers, answer)})
-
-
-def _answers(answer, A, y):
-    return answer
 
 
 def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
@@ -254,22 +193,8 @@ def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
         run(tmp_path / "file" / "below")
 
 
-def _named_answer(name, A, y):
+def _named_answer(name, A, y, *, G, rng, noise):
     return {name: A.adjoint(y)}
-
-
-def test_methods_get_what_they_ask_for(tmp_path):
-    calls.clear()
-    methods = {
-        "asks": partial(generator_first, steps=2),
-        "has set": partial(generator_first, steps=2, rng=9, noise_std=0.5),
-        "names": other_names,
-    }
-    rows = run(tmp_path, photos(2), [study.denoising(0.1)], methods, seeds=(4,))
-    assert calls == [(4, 0.1), (9, 0.5)]
-    assert rows["status"].notna().tolist() == [True] * 4 + [False] * 2
-    kinds = {"csgm": partial(ilo.baselines.csgm, steps=2), "TV": ilo.baselines.total_variation}
-    assert len(run(tmp_path, photos(2), [study.denoising(0.1)], kinds)) == 4
 
 
 def test_no_generator_is_needed_for_methods_without_one(tmp_path):
@@ -278,51 +203,12 @@ def test_no_generator_is_needed_for_methods_without_one(tmp_path):
     assert len(rows) == 2
 
 
-def test_abandoned_temporary_files_are_swept(tmp_path):
-    old, new = tmp_path / ".old-abc.json", tmp_path / ".new-abc.json"
-    for path in (old, new):
-        path.write_text("half")
-    os.utime(old, (0, 0))
-    run(tmp_path, photos(1))
-    assert not old.exists()
-    assert new.exists()
-
-
-PROBLEMS = [
-    (study.inpainting(0.3), 0.3, (3, 77)), (study.region("eyes"), 1 - 14 * 44 / 4096, None),
-    (study.region("mouth"), 1 - 14 * 28 / 4096, None), (study.region("half"), 0.5, (3, 128)),
-    (study.gaussian(0.1), 0.1, (77,)), (study.gaussian(m=20), 20, (20,)), (study.circulant(0.05), 0.05, (38,)),
-    (study.circulant(m=7), 7, (7,)), (study.superres(4), 4, (3, 4, 4)), (study.denoising(0.3), 0.3, SHAPE),
-    (study.colourisation(), 0.0, (1, 16, 16)), (study.deblurring(1.5), 1.5, SHAPE),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("problem", "level", "shape_out"), PROBLEMS, ids=lambda p: getattr(p, "task", ""))
-def test_problems(problem, level, shape_out):
-    assert problem.level == pytest.approx(level)
-    assert problem.noise == (0.3 if problem.task == "denoising" else 0.02)
-    A, B = (problem.operator(SHAPE, rng=seed) for seed in (1, 1))
-    assert shape_out is None or A.shape_out == shape_out
-    x = torch.stack(list(photos(1).values()))
-    assert torch.equal(A(x), B(x))
-    assert study.fingerprint(problem.operator) == study.fingerprint(problem.operator)
-
-
-def test_problems_that_are_none():
-    for mistake in (
-        lambda: study.gaussian(), lambda: study.gaussian(0.1, m=3), lambda: study.gaussian(20),
-        lambda: study.region("hat"), lambda: study.denoising(-1.0),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=r"give|fraction|choose|noise"):
-            mistake()
-
-
 # A process that has imported everything forks one run after another, and kills them.
 KILLS = """
 import glob, os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
-import test_study as here
+import test_grid as here
 from ilo import study
 
 def grid(folder):

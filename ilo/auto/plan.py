@@ -1,0 +1,109 @@
+"""What the automatic search may spend, and the rounds that it spends it on."""
+
+import math
+from dataclasses import dataclass, replace
+from numbers import Real
+
+from ilo.generators.base import Generator
+from ilo.operators.base import check_count
+from ilo.solver.rounds import Round, SearchRound
+from ilo.solver.schedules import csgm_rounds, style_rounds
+from ilo.solver.whitened import PriorRound, feature_prior
+
+RADII = (3000.0, 1000.0)  # of the balls at layer 2; the last is the default
+
+
+@dataclass(frozen=True)
+class Auto:
+    """How much `rounds="auto"` may spend, and what it knows.
+
+    Args:
+        budget: gradient evaluations per problem, at most: passes through the generator, forward and back. Every
+            solution needs one per round; what cannot have that is refused.
+        samples: solutions searched side by side, at least 2; the image is their mean.
+        held_out: fraction of the measurements to judge by, in (0, 1).
+        noise: standard deviation of the noise, in the units of the measurements. None: estimated.
+        refit: search anew on all measurements, in the second half of the budget. False: what was found without those
+            held out is kept, and only the deviation on the image is fitted to all of them, which costs no evaluations.
+        draws: samples of the posterior to return, at least 2.
+    """
+
+    budget: int = 600
+    samples: int = 4
+    held_out: float = 0.1
+    noise: float | None = None
+    refit: bool = False
+    draws: int = 16
+
+    def __post_init__(self):
+        for name, least in (("budget", 1), ("samples", 2), ("draws", 2)):
+            check_count(getattr(self, name), name, least)
+        if not (isinstance(self.held_out, Real) and 0 < self.held_out < 1):
+            raise ValueError(f"held_out is a fraction of the measurements, in (0, 1), got {self.held_out!r}")
+        if self.noise is not None and not (isinstance(self.noise, Real) and 0 <= self.noise < math.inf):
+            raise ValueError(f"noise must be one number, a finite standard deviation of at least 0, got {self.noise!r}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rounds that are run one after the other (`trunk`), and alternatives for the last (`leaves`), the default last.
+
+    finish: steps of the default leaf's search that goes on from the mean of the features, one for all solutions.
+    """
+
+    trunk: tuple[SearchRound, ...]
+    leaves: tuple[SearchRound, ...]
+    finish: int = 0
+
+    def rounds(self) -> tuple[SearchRound, ...]:
+        return (*self.trunk, *self.leaves)
+
+    def cost(self, samples: int, passes: int = 1) -> int:
+        """Gradient evaluations per problem, with so many solutions and passes over the plan."""
+        return passes * samples * sum(round_.steps for round_ in self.rounds()) + self.finish
+
+    def within(self, budget: int, samples: int, passes: int = 1) -> "Plan":
+        """The same with all steps scaled by one factor, so that it costs at most `budget`; at least one per round.
+
+        ValueError where the budget is less than one step per round.
+        """
+        least = passes * samples * len(self.rounds())
+        if budget < least:
+            raise ValueError(
+                f"a budget of {budget} gradient evaluations is too small: {samples} solutions take at least {least}, "
+                f"one in each of {passes * len(self.rounds())} rounds; raise the budget, or search fewer samples"
+            )
+        factor = budget / self.cost(samples, passes)
+        while (plan := self._scaled(factor)).cost(samples, passes) > budget:  # where one step is more than its share
+            factor *= 0.99
+        return plan
+
+    def _scaled(self, factor: float) -> "Plan":
+        def scaled(rounds):
+            return tuple(replace(r, steps=max(1, math.floor(r.steps * factor))) for r in rounds)
+
+        return Plan(scaled(self.trunk), scaled(self.leaves), math.floor(self.finish * factor))
+
+
+def plan_for(G: Generator) -> Plan:
+    """What to search, in proportions of steps: see `ilo.auto.search`.
+
+    A StyleGAN2 is searched by `ilo.solver.schedules.style_rounds`; other generators whose state is more than one
+    tensor, without whitening.
+    """
+    if G.num_layers == 1:
+        return Plan((), (Round(0, steps=100, lr=0.1),))
+    start = G.sample(1, 0)
+    first = Round(0, steps=40, lr=0.1)
+    if set(start) == {"features"}:
+        second = PriorRound(prior=feature_prior(G, 1), steps=40, lr=0.1, from_mean=False)
+    elif {"latents", "styles"} & set(G.run(start, 0, 1)):
+        *middle, last = style_rounds(G)
+        wider = replace(last, radius={name: 3 * r for name, r in last.radius.items()})
+        return Plan((*csgm_rounds(G), *middle), (wider, last), finish=2 * last.steps)
+    else:
+        second = Round(1, steps=40, lr=0.05)
+    if G.num_layers == 2:
+        return Plan((first,), (second,))
+    leaves = tuple(Round(2, steps=30, lr=0.03, radius=radius) for radius in RADII)
+    return Plan((first, second), leaves, finish=40)

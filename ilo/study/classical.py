@@ -1,0 +1,38 @@
+"""The baselines that know nothing of faces, under the one signature of a grid's methods (`ilo.study.cells.Method`).
+
+They are apart from the searches of a generator so that no edit of the solver makes a grid compute them again.
+"""
+
+from torch import Tensor
+
+from ilo.baselines.interpolation import bicubic
+from ilo.baselines.sparse import lasso_dct, lasso_wavelet
+from ilo.baselines.untrained import deep_decoder
+from ilo.baselines.variation import total_variation
+from ilo.generators.base import Generator
+from ilo.operators import LinearOperator
+
+
+def by_total_variation(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
+    """`ilo.baselines.total_variation`, its weight from the noise."""
+    return total_variation(A, y, noise_std=noise)
+
+
+def by_lasso_wavelet(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
+    """`ilo.baselines.lasso_wavelet`, its weight from the noise."""
+    return lasso_wavelet(A, y, noise_std=noise)
+
+
+def by_lasso_dct(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
+    """`ilo.baselines.lasso_dct`, its weight from the noise."""
+    return lasso_dct(A, y, noise_std=noise)
+
+
+def by_deep_decoder(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
+    """`ilo.baselines.deep_decoder`, from the grid's seed."""
+    return deep_decoder(A, y, rng=rng)
+
+
+def by_bicubic(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
+    """`ilo.baselines.bicubic`: of super-resolution alone."""
+    return bicubic(A, y)

@@ -1,0 +1,106 @@
+"""The script of the reference rows: where they go, that `ilo verify` takes them. The work itself is left out."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from ilo import study
+from ilo.cli.main import main
+from ilo.study.methods import ANSWERS
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """The script with two problems and rows that cost nothing; `script.asked`: what was to be run."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
+    from benchmarks import record
+
+    def rows(images, problems, methods, *, G):
+        names, truth = images
+        assert len(names) == len(truth)
+        asked.append((problems[0].task, [*methods], len(names)))
+        table = [
+            {"image": name, "task": p.task, "level": p.level, "noise": p.noise, "method": answer, "seed": 0}
+            for p in problems
+            for method in methods
+            for answer in ANSWERS.get(method, (method,))
+            for name in names
+        ]
+        return pd.DataFrame(table).assign(mse=0.04, psnr=20.0, ssim=0.5, lpips=0.1, evaluations=1150, cell="c")
+
+    def settings(rows):
+        return rows[["image"]].assign(layer=1, radius=None, step=40, scale=0.3, psnr=20.0)
+
+    asked = []
+    two = [study.inpainting(0.1), study.gaussian(0.05)]
+    monkeypatch.setattr(record, "asked", asked, raising=False)
+    monkeypatch.setattr(study, "PROBLEMS", two)
+    monkeypatch.setitem(record.ONLY_AT, "release", two[:1])
+    monkeypatch.setattr(study, "csgm_test_images", lambda size: torch.zeros(64, 3, size, size))
+    monkeypatch.setattr(study, "run", rows)
+    monkeypatch.setattr(study, "tried_settings", settings)
+    return record
+
+
+def test_rows_go_to_the_file_that_is_named_and_can_be_verified(script, tmp_path, capsys):
+    before = (script.reference() / "celeba.csv").read_bytes()
+    fresh = tmp_path / "fresh" / "celeba.csv"
+    script.main(["--to", str(fresh), "--images", "8"])
+    assert [(task, len(methods), images) for task, methods, images in script.asked] == [
+        ("inpainting", 6, 8), ("Gaussian", 6, 8),
+    ]  # fmt: skip
+    assert (script.reference() / "celeba.csv").read_bytes() == before, "the committed rows are as they were"
+    (tmp_path / "reference").mkdir()
+    rows = pd.read_csv(fresh)
+    assert rows["image"].nunique() == 8
+    rows.assign(psnr=20.1).to_csv(tmp_path / "reference" / "celeba.csv", index=False)
+    assert main(["verify", str(fresh.parent), "--reference", str(tmp_path / "reference")]) == 0
+    assert "celeba.csv" in capsys.readouterr().out
+
+
+def test_what_is_there_is_not_run_again(script, tmp_path):
+    fresh = tmp_path / "celeba.csv"
+    script.main(["--to", str(fresh), "--images", "2", "--methods", "ILO", "TV"])
+    script.main(["--to", str(fresh), "--images", "2", "--methods", "ILO", "TV"])
+    assert script.asked == [("inpainting", ["ILO", "TV"], 2), ("Gaussian", ["ILO", "TV"], 2)]
+    script.asked.clear()
+    script.main(["--to", str(fresh), "--images", "3", "--methods", "TV", "PULSE", "--problems", "Gaussian:0.05"])
+    assert script.asked == [("Gaussian", ["PULSE", "TV"], 3)], "an image more"
+    script.asked.clear()
+    script.main(["--to", str(fresh), "--images", "3", "--methods", "TV", "ILO", "--problems", "Gaussian"])
+    assert script.asked == [("Gaussian", ["ILO"], 3)], "only what lacks one"
+    rows = pd.read_csv(fresh)
+    assert not rows.duplicated(["image", "task", "level", "method"]).any()
+    assert set(rows["method"]) == {"CSGM", "ILO", "TV", "PULSE"}
+
+
+def test_a_file_has_its_images_and_methods_by_its_name(script, tmp_path):
+    script.main(["--to", str(tmp_path / "auto.csv"), "--images", "4"])
+    assert script.asked == [("inpainting", ["ILO auto", "release"], 4), ("Gaussian", ["ILO auto"], 4)]
+    rows = pd.read_csv(tmp_path / "auto.csv")
+    assert rows["image"].unique().tolist() == ["CelebA 33", "CelebA 34", "CelebA 35", "CelebA 36"]
+    assert set(rows["method"]) == {"ILO auto", "ILO auto, sharp", "oracle", "release"}
+    settings = pd.read_csv(tmp_path / "auto_settings.csv")
+    assert settings["task"].tolist() == ["inpainting", "Gaussian"]
+    script.main(["--to", str(tmp_path / "all.csv"), "--images", "1"])
+    rows = pd.read_csv(tmp_path / "all.csv")
+    assert set(rows["image"]) == {"CelebA 1", "CelebA 33"}
+    assert {"TV", "ILO auto"} <= set(rows["method"])
+
+
+@pytest.mark.parametrize("words", [["--problems", "painting"], ["--methods", "BM3D"], ["--problems", "Gaussian:0.3"]])
+def test_names_that_there_are_not_are_told(script, words, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--to", "x.csv", *words])
+    assert words[1] in capsys.readouterr().err
+    assert script.asked == []
+
+
+@pytest.mark.parametrize("arguments", [["--images", "8"], ["--images", "0", "--to", "x.csv"], ["--images", "65"]])
+def test_part_of_the_images_cannot_replace_the_committed_rows(script, arguments):
+    with pytest.raises(SystemExit) as stop:
+        script.main(arguments)
+    assert stop.value.code == 2
+    assert script.asked == []
