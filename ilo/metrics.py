@@ -28,7 +28,10 @@ def mse(images: Tensor, truth: Tensor) -> Tensor:
 
 
 def psnr(images: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels, 10·log10(4 / mse): the peak-to-peak range is 2. inf for equal images."""
+    """Peak signal-to-noise ratio in decibels, 10·log10(4 / mse): the peak-to-peak range is 2. More is better.
+
+    inf for images that are equal bit for bit. A search does not end there unless the truth was among its starts.
+    """
     return 10 * torch.log10(4 / mse(images, truth))
 
 
