@@ -10,7 +10,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 export MALLOC_TOP_PAD_        ?= 134217728
 
-.PHONY: reproduce test lab figures verify report bench notebooks clean help
+.PHONY: reproduce test robust lab verify figures report bench notebooks clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,cluster,dev]'
 	touch $@
 
-reproduce: $(READY)  ## run every notebook of the quick profile, write figures/ (PROFILE=full: the paper's scale)
+reproduce: $(READY)  ## run every notebook of the quick profile into runs/, figures in runs/figures (PROFILE=full: the paper's scale)
 	$(BIN)/ilo fetch
 	$(BIN)/ilo reproduce --profile $(or $(PROFILE),quick) --jobs $(JOBS)
 
@@ -29,22 +29,24 @@ test: $(READY)       ## lint, unit tests, and every notebook's outputs compared 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ilo fetch
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
-	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600 -p no:warnings notebooks
+	$(BIN)/python tests/robust.py own --jobs $(JOBS)
+
+robust: $(READY)     ## the tests and notebooks under several arithmetics (ARITHMETIC=avx2: one of them)
+	$(BIN)/ilo fetch
+	$(BIN)/python tests/robust.py $(ARITHMETIC) --jobs $(JOBS)
 
 lab: $(READY)        ## open the notebooks
 	$(BIN)/jupyter lab notebooks
 
-figures: $(READY)    ## only the experiments' figures, of the quick profile
-	$(BIN)/ilo fetch
-	$(BIN)/ilo reproduce --only experiments --jobs $(JOBS)
-
-verify: $(READY)     ## compare figures/ of the last run with the committed rows, and say what moved
+verify: $(READY)     ## compare the last run's numbers, runs/figures, with the committed ones, and say what moved
 	$(BIN)/ilo verify
 
-report: $(READY)     ## the last run's notebooks as one folder of web pages, runs/report/
-	@test -d runs || { echo "no run yet: make reproduce" >&2; exit 1; }
-	$(BIN)/jupyter nbconvert --to html --output-dir runs/report $$(find runs -name '*.ipynb' | sort)
+figures: $(READY)    ## for maintainers: make the last run, of a clean commit, the committed figures/
+	$(BIN)/ilo publish
+
+report: $(READY)     ## the last runs' notebooks as one folder of web pages, runs/report/
+	@test -d runs/notebooks || { echo "no run yet: make reproduce" >&2; exit 1; }
+	$(BIN)/jupyter nbconvert --to html --output-dir runs/report $$(find runs/notebooks -name '*.ipynb' | sort)
 
 bench: $(READY)      ## what a step costs against the bare network, and what a batch saves
 	$(BIN)/python -m benchmarks

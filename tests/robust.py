@@ -1,0 +1,109 @@
+"""Run the unit tests and the notebooks under several arithmetics, since optimisation amplifies rounding.
+
+    python tests/robust.py [ARITHMETIC …] [--jobs N] [--tests PATH …] [--notebooks PATH …]
+
+Prints a table at the end; exit code 1 if anything failed under any of them.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# What each sets in the environment; all but "threads" compute on one thread a process.
+ARITHMETICS: dict[str, dict[str, str]] = {
+    "own": {},  # the widest instructions that this processor has
+    "threads": {"OMP_NUM_THREADS": "2"},  # sums are split in two
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "sse41": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+}
+NBVAL = (
+    "--dist",
+    "loadfile",
+    "--nbval",
+    "--nbval-sanitize-with",
+    "tests/nbval.cfg",
+    "--nbval-cell-timeout",
+    "600",
+    "-p",
+    "no:warnings",
+)
+COUNTS = re.compile(r"\d+ (?:failed|passed|skipped|errors?|xfailed|xpassed)|no tests ran")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One call of pytest. counts: what its last line says."""
+
+    arithmetic: str
+    what: str
+    ok: bool
+    counts: str
+    seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arithmetics", nargs="*", metavar="ARITHMETIC", help=f"of {', '.join(ARITHMETICS)}; all")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: %(default)s)")
+    parser.add_argument("--tests", nargs="*", default=["tests"], help="unit tests (none: leave them out)")
+    parser.add_argument("--notebooks", nargs="*", default=["notebooks"], help="notebooks (none: leave them out)")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.arithmetics) - set(ARITHMETICS):
+        parser.error(f"no arithmetic {', '.join(sorted(unknown))}: choose from {', '.join(ARITHMETICS)}")
+    outcomes = []
+    for name in options.arithmetics or ARITHMETICS:
+        environment = {"OMP_NUM_THREADS": "1", **ARITHMETICS[name]}
+        jobs = max(1, options.jobs // int(environment["OMP_NUM_THREADS"]))
+        side_by_side = ["-n", str(jobs)] if jobs > 1 else []
+        calls = {
+            "tests": (options.tests, [], {}),
+            "notebooks": (options.notebooks, NBVAL, {"TQDM_DISABLE": "1"}),  # progress bars are output
+        }
+        for what, (paths, flags, more) in calls.items():
+            if paths:
+                print(f"\n== {what}, arithmetic {name}: {said(ARITHMETICS[name])}", flush=True)
+                outcomes.append(run(name, what, [*side_by_side, *flags, *paths], environment | more))
+    print("\n" + table(outcomes))
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def run(arithmetic: str, what: str, flags: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+    """Call pytest with `flags`, passing on what it prints."""
+    began = time.perf_counter()
+    last = ""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", "--color=no", *flags],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as child:
+        for line in child.stdout:
+            print(line, end="", flush=True)
+            last = line if COUNTS.search(line) else last
+    return Outcome(
+        arithmetic, what, child.returncode == 0, ", ".join(COUNTS.findall(last)), time.perf_counter() - began
+    )
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    rows = [("arithmetic", "what", "", "counts", "minutes")]
+    rows += [
+        (o.arithmetic, o.what, "ok" if o.ok else "FAILED", o.counts or "nothing ran", f"{o.seconds / 60:.1f}")
+        for o in outcomes
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def said(environment: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in environment.items()) or "the processor's own"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
