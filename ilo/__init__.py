@@ -32,6 +32,8 @@ _HOMES = {
     "default_rounds": "ilo.solver.schedules",
     "feature_prior": "ilo.solver.whitened",
     "keep_norm": "ilo.solver.rounds",
+    "lbfgs": "ilo.solver.lbfgs",
+    "linear_start": "ilo.solver.linear_start",
     "load_result": "ilo.solver.result",
     "project_l1_ball": "ilo.solver.projections",
     "project_l2_ball": "ilo.solver.projections",
@@ -74,6 +76,8 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo.recovery import recover as recover
     from ilo.solver.extended_range import AlternatingRound as AlternatingRound
     from ilo.solver.extended_range import JointRound as JointRound
+    from ilo.solver.lbfgs import lbfgs as lbfgs
+    from ilo.solver.linear_start import linear_start as linear_start
     from ilo.solver.objectives import ClassScore as ClassScore
     from ilo.solver.objectives import DeadZone as DeadZone
     from ilo.solver.objectives import GeoCross as GeoCross

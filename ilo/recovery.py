@@ -60,8 +60,9 @@ def recover(
         restarts: number of starting latents tried in the first round, as one batch; each problem goes on with the
             one whose objective is least. It, `objective` and `start` go with rounds that are given, not with "auto".
         objective: (images, state) -> (B,), minimised; default `SquaredError(A, y)`. Called with all problems at once.
-        start: begin from this state, (B, ...) or (1, ...), instead of drawing: the input of the layer that the first
-            round starts from (its `start_layer`).
+        start: begin from this state, (restarts · B, ...), restart by restart, or (restarts, ...) for all problems,
+            instead of drawing: the input of the layer that the first round starts from (its `start_layer`).
+            `ilo.linear_start` makes one.
         callback: called at each step with a `Step`; a true return stops the recovery, keeping the best so far.
         progress: show a progress bar (unless the environment sets TQDM_DISABLE).
 
@@ -84,7 +85,7 @@ def recover(
         settings = _settings(rounds, A, restarts, objective, start)
         return _recover_automatically(G, A, y, settings, rng, watch, progress)
     rounds = list(rounds)
-    inputs.check_rounds(G, rounds, restarts, start)
+    inputs.check_rounds(G, rounds, restarts)
     if (A is None) != (y is None):
         raise ValueError("give both the operator A and the measurements y, or neither and an objective")
     if A is None and objective is None:
@@ -92,7 +93,7 @@ def recover(
     A = inputs.moved(A, G)
     y = None if y is None else inputs.checked_measurements(G, A, y)
     start = None if start is None else inputs.checked_start(G, start, rounds[0].start_layer)
-    problems, seeds = inputs.problems_and_seeds(y, rng, start)
+    problems, seeds = inputs.problems_and_seeds(y, rng, start, restarts)
     inputs.check_radii(rounds, problems)
     copies = Copies(restarts, problems)
     minimised = inputs.moved(SquaredError(A, y) if objective is None else objective, G)
@@ -158,5 +159,7 @@ def _recover_automatically(G: Generator, A, y, settings: Auto, rng, watch: Watch
 def _beginning(G: Generator, first: SearchRound, start: State | None, seeds, copies: Copies) -> State:
     """The state that the first round starts from, copy by copy: (copies · problems, ...)."""
     if start is not None:
-        return {name: t.expand(copies.problems, *t.shape[1:]).contiguous() for name, t in start.items()}
+        given = {name: t.unflatten(0, (copies.count, -1)) for name, t in start.items()}  # (copies, B or 1, ...)
+        shape = (copies.count, copies.problems)
+        return {name: t.expand(*shape, *t.shape[2:]).flatten(0, 1).contiguous() for name, t in given.items()}
     return inputs.frozen_run(G, inputs.drawn_states(G, seeds, copies), 0, first.start_layer)

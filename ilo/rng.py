@@ -29,6 +29,7 @@ PURPOSES = {
     "network": "starting weights of an untrained network",
     "held out": "which measurements judge",
     "prior": "samples of the generator that a prior is estimated from",
+    "linear start": "samples of the generator that the linear estimate of a latent is made from",
     "sketch": "the random projection of a principal component analysis",
     "field": "smooth deviations of posterior samples",
     "perturbation": "of the measurements, for posterior samples",

@@ -19,8 +19,8 @@ from ilo.solver.rounds import SearchRound, radii
 ObjectiveFunction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
 
-def check_rounds(G: Generator, rounds: Sequence[SearchRound], restarts: int, start: Mapping | None) -> None:
-    """Raise ValueError unless these rounds can be run on this generator, with so many restarts or from a start."""
+def check_rounds(G: Generator, rounds: Sequence[SearchRound], restarts: int) -> None:
+    """Raise ValueError unless these rounds can be run on this generator, with so many restarts."""
     if not rounds:
         raise ValueError("rounds is empty: give at least one, such as ilo.Round(layer=0, steps=300)")
     deepest = max(r.layer for r in rounds)
@@ -33,8 +33,6 @@ def check_rounds(G: Generator, rounds: Sequence[SearchRound], restarts: int, sta
                 f"{after.start_layer} follows one at layer {before.layer}"
             )
     check_count(restarts, "restarts")
-    if start is not None and restarts > 1:
-        raise ValueError("restarts draw new starting latents: with start=… there is nothing to draw, use restarts=1")
 
 
 def check_radii(rounds: Sequence[SearchRound], problems: int) -> None:
@@ -93,12 +91,20 @@ def checked_start(G: Generator, start: Mapping[str, Tensor], layer: int) -> Stat
     return {name: t.detach().to(like[name]) for name, t in start.items()}
 
 
-def problems_and_seeds(y: Tensor | None, rng: Rng | Sequence[int], start: State | None) -> tuple[int, list[int] | None]:
-    """Number of problems, and one seed for all or one per problem (None where nothing is drawn)."""
+def problems_and_seeds(
+    y: Tensor | None, rng: Rng | Sequence[int], start: State | None, restarts: int = 1
+) -> tuple[int, list[int] | None]:
+    """Number of problems, and one seed for all or one per problem (None where nothing is drawn).
+
+    start: (restarts · B, ...), or one row for all where there is one restart.
+    """
+    rows = None if start is None else len(next(iter(start.values())))
+    if rows is not None and rows % restarts:
+        raise ValueError(f"start holds {rows} rows for {restarts} restarts: give one per restart and problem")
     counts = {
         "y": None if y is None else len(y),
         "rng": len(rng) if isinstance(rng, Sequence) else None,
-        "start": None if start is None else len(next(iter(start.values()))),
+        "start": None if rows is None else rows // restarts,
     }
     given = {name: n for name, n in counts.items() if n not in (None, 1)}
     if len(set(given.values())) > 1:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ilo.generators.base import Generator, State
 from ilo.operators.base import check_count
 from ilo.solver.copies import Copies
+from ilo.solver.lbfgs import lbfgs
 from ilo.solver.objectives import Objective
 from ilo.solver.optimisers import Optimiser, adam
 from ilo.solver.projections import project_l1_ball, project_sphere
@@ -140,6 +141,10 @@ class Round(Descent):
                 raise ValueError(f"radius must be at least 0, got {radius!r}")
         if self.radius is not None and self.constraint is not None:
             raise ValueError("give a radius or a constraint, not both: a radius is the l1-ball constraint")
+        if self.optimiser is lbfgs and (self.radius is not None or self.constraint is not None):
+            raise ValueError(
+                "L-BFGS knows no projection: inside a ball or on a sphere take ilo.adam or ilo.sample_adam"
+            )
 
     def begin(self, G: Generator, state: State, copies: Copies) -> "BallSearch":
         names = G.variables(state) if self.variables is None else self.variables
