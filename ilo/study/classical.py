@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ilo.baselines.interpolation import bicubic
 from ilo.baselines.sparse import lasso_dct, lasso_wavelet
+from ilo.baselines.tv import total_variation
 from ilo.baselines.untrained import deep_decoder
-from ilo.baselines.variation import total_variation
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 
