@@ -28,17 +28,21 @@ def mse(images: Tensor, truth: Tensor) -> Tensor:
 
 
 def psnr(images: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels, 10·log10(4 / mse): the peak-to-peak range is 2. inf for equal images."""
+    """Peak signal-to-noise ratio in decibels, 10·log10(4 / mse): the peak-to-peak range is 2. More is better.
+
+    inf for images that are equal bit for bit. A search does not end there unless the truth was among its starts.
+    """
     return 10 * torch.log10(4 / mse(images, truth))
 
 
 def ssim(images: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004), at most 1, for images of at least 11 pixels a side. More is better.
 
+    Taken of (x + 1)/2 with a range of 1, since its luminance term compares means that must not be negative.
     scikit-image's, set as in the paper: a Gaussian window of standard deviation 1.5 (11×11), covariances
-    normalised by the window's weights, K_1 = 0.01, K_2 = 0.03, a range of 2; the mean over the channels.
+    normalised by the window's weights, K_1 = 0.01, K_2 = 0.03; the mean over the channels.
     """
-    x, t = _pair(images, truth)
+    x, t = ((v + 1) / 2 for v in _pair(images, truth))
     _check_side(x, 11, "SSIM's window")
     values = [
         structural_similarity(
@@ -47,7 +51,7 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
-            data_range=2,
+            data_range=1,
             channel_axis=0,
         )
         for a, b in zip(x, t, strict=True)

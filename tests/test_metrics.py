@@ -23,6 +23,7 @@ def batch(n: int = 5, size: tuple[int, int] = (64, 64), dtype=torch.float32):
 
 def oracle_ssim(x: np.ndarray, y: np.ndarray) -> float:
     """Wang et al. 2004, eq. 13, of one channel with values in [−1, 1]: an 11×11 Gaussian window, where it fits."""
+    x, y = (x + 1) / 2, (y + 1) / 2
     grid = np.arange(-5, 6)
     window = np.exp(-(grid[:, None] ** 2 + grid**2) / (2 * 1.5**2))
     window /= window.sum()
@@ -30,7 +31,7 @@ def oracle_ssim(x: np.ndarray, y: np.ndarray) -> float:
     def mean(v):
         return convolve2d(v, window, mode="valid")
 
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    c1, c2 = 0.01**2, 0.03**2
     mx, my = mean(x), mean(y)
     vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
     return (((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean()
@@ -68,6 +69,20 @@ def test_ssim_equals_the_paper(size):
         for x, t in zip(images, truth, strict=True)
     ]
     np.testing.assert_allclose(metrics.ssim(images, truth).numpy(), expected, rtol=1e-6)
+
+
+def test_ssim_by_hand():
+    """Flat images differ in luminance alone, stripes about mid-grey in contrast alone (their variance is ¼·height²)."""
+    stripes = (torch.arange(32) % 2 - 0.5).expand(1, 1, 32, 32)  # of height 1 in units of [0, 1], 0.5 less
+    levels = [  # in units of [0, 1]
+        (torch.full((1, 1, 32, 32), 0.5), torch.full((1, 1, 32, 32), 0.6), 0.983609),  # 0.6001 / 0.6101
+        (torch.full((1, 1, 32, 32), 0.3), torch.full((1, 1, 32, 32), 0.4), 0.960016),  # 0.2401 / 0.2501
+        (torch.zeros(1, 1, 32, 32), torch.full((1, 1, 32, 32), 0.1), 0.009901),  # 0.0001 / 0.0101: black is not grey
+        (0.5 + stripes, 0.5 + stripes / 2, 0.800574),  # (2·0.5·0.25 + 0.0009) / (0.25 + 0.0625 + 0.0009)
+        (0.5 + stripes, 0.5 - stripes / 2, -0.794831),  # (−2·0.5·0.25 + 0.0009) / (0.25 + 0.0625 + 0.0009)
+    ]
+    for x, y, expected in levels:
+        assert metrics.ssim(2 * x - 1, 2 * y - 1).item() == pytest.approx(expected, abs=2e-4)
 
 
 def test_ssim_of_grey_images():

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ilo import operators
+from ilo.images import astronaut_face
 from ilo.operators import (
     Blur,
     Composition,
@@ -408,6 +409,20 @@ def test_downsampling_is_pillows(kernel, resample):
     x = images(A, n=1)
     want = Image.fromarray(x[0, 0].numpy(), mode=None).resize((12, 8), resample)
     np.testing.assert_allclose(A(x)[0, 0].numpy(), np.asarray(want), atol=2e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_bicubic_differs_from_padding_by_reflection_at_the_border_alone(factor):
+    """The ILO authors' way: reflect the image, then convolve with the kernel of 4·factor taps."""
+    A, n = Downsample((1, 64, 64), factor=factor), 4 * factor
+    t = np.abs(np.arange(n) + 0.5 - n / 2) / factor
+    taps = np.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
+    kernel = torch.from_numpy(np.outer(taps, taps) / taps.sum() ** 2).float()[None, None]
+    x = astronaut_face(64)[:, :1]
+    theirs = F.conv2d(F.pad(x, [(n - factor) // 2] * 4, mode="reflect"), kernel, stride=factor)
+    apart = (A(x) - theirs).abs()
+    assert apart[..., 2:-2, 2:-2].max() < 1e-6
+    assert 0.01 < apart.max() < 0.12
 
 
 def test_box_is_the_mean_of_a_cell():

@@ -61,14 +61,16 @@ class Separable(LinearOperator):
 class Downsample(Separable):
     """Fewer, larger pixels: (C, H, W) -> (C, H // factor, W // factor), at least one; for super-resolution.
 
-    Where `factor` does not divide a side, the grid is stretched to cover the whole image.
+    Where `factor` does not divide a side, the grid is stretched to cover the whole image. At the border "bicubic"
+    weighs the pixels that there are, so that weights sum to 1; the ILO authors continue the image by reflection. The
+    two agree to rounding from the third large pixel inwards, and differ by up to 0.12 at the border of 64-pixel faces.
 
     Args:
         shape: (C, H, W).
         factor: an integer of at least 1.
         kernel: "bicubic", the cubic convolution kernel with a = −0.5 (Keys 1981), widened by the factor so that it
-            antialiases: what `F.interpolate(mode="bicubic", antialias=True)` and Pillow compute. Or "box": the mean
-            over the area of each large pixel.
+            antialiases: what `F.interpolate(mode="bicubic", antialias=True)` (to 3e-7) and Pillow compute. Or "box":
+            the mean over the area of each large pixel.
     """
 
     def __init__(self, shape: Sequence[int], factor: int = 4, kernel: str = "bicubic"):
