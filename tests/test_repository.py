@@ -89,7 +89,7 @@ def test_profiles_name_every_experiment_and_only_declared_parameters():
     pytest.importorskip("papermill")
     from ilo import reproduce
 
-    table = yaml.safe_load(reproduce.PROFILES.read_text())
+    table = yaml.safe_load((ROOT / "notebooks" / reproduce.PROFILES).read_text())
     assert set(table) == {"quick", "full"}
     experiments = {str(p.relative_to(ROOT / "notebooks").with_suffix("")) for p in NOTEBOOKS}
     for profile in ("quick", "full"):
