@@ -8,8 +8,8 @@ same images.
 from ilo.baselines.generative import csgm, keep_norms, one_cycle_drop, pulse
 from ilo.baselines.interpolation import bicubic
 from ilo.baselines.sparse import cosine_transform, fista, lasso_dct, lasso_wavelet, wavelet_transform
+from ilo.baselines.tv import total_variation, variation
 from ilo.baselines.untrained import deep_decoder, weights_of
-from ilo.baselines.variation import total_variation, variation
 from ilo.baselines.weights import column_scale, default_weight
 
 __all__ = [
