@@ -120,7 +120,7 @@ def compute(cell: Cell, truth: Tensor, G: Generator | None) -> Record:
     with _ONE_AT_A_TIME, repeatable():
         A = _operator(cell, tuple(truth.shape[1:]), device)
         seeds = [image_seed(cell.seed, name) for name in cell.names]
-        y = measure(A, truth.to(device), noise_std=cell.problem.noise, rng=seeds)
+        y = measure(A, truth.to(device), noise=cell.problem.noise, rng=seeds)
         _synchronise(device)
         began = time.perf_counter()
         found = cell.method(A, y, G=G, rng=cell.seed, noise=cell.problem.noise)
