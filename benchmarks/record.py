@@ -1,7 +1,8 @@
 """Record the reference rows: every method on CSGM's CelebA test images, one row per image, problem and method.
 
     python -m benchmarks record
-    python -m benchmarks record --to runs/fresh/celeba.csv --images 8     then: ilo verify runs/fresh
+    python -m benchmarks record --to runs/fresh/celeba.csv --images 8
+    ilo verify runs/fresh --reference data/reference
 
 All methods see the same measurements (noise 0.02), and the searches the same starting latents. Without --to the
 committed files of data/reference are completed: celeba.csv, of all 64 images, and auto.csv, of the last 32, as the plan

@@ -102,7 +102,7 @@ def table(G, method: str, truth: Tensor) -> pd.DataFrame:
     rows = {}
     for problem in problems:
         A, x = problem.operator(SHAPE, rng=0), truth[::stride]
-        y = operators.measure(A, x, noise_std=problem.noise, rng=SEED)
+        y = operators.measure(A, x, noise=problem.noise, rng=SEED)
         rows[str(problem)] = [metrics.psnr(run(G, A, y, problem.noise, value), x).mean().item() for value in values]
     return pd.DataFrame(rows, index=[str(value) for value in values]).T
 

@@ -32,9 +32,11 @@ _HOMES = {
     "default_rounds": "ilo.solver.schedules",
     "feature_prior": "ilo.solver.whitened",
     "keep_norm": "ilo.solver.rounds",
+    "latent_rounds": "ilo.solver.schedules",
     "lbfgs": "ilo.solver.lbfgs",
     "linear_start": "ilo.solver.linear_start",
     "load_result": "ilo.solver.result",
+    "paper_rounds": "ilo.solver.schedules",
     "project_l1_ball": "ilo.solver.projections",
     "project_l2_ball": "ilo.solver.projections",
     "project_sphere": "ilo.solver.projections",
@@ -101,6 +103,8 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo.solver.rounds import ramp as ramp
     from ilo.solver.schedules import csgm_rounds as csgm_rounds
     from ilo.solver.schedules import default_rounds as default_rounds
+    from ilo.solver.schedules import latent_rounds as latent_rounds
+    from ilo.solver.schedules import paper_rounds as paper_rounds
     from ilo.solver.schedules import release_rounds as release_rounds
     from ilo.solver.whitened import FeaturePrior as FeaturePrior
     from ilo.solver.whitened import PriorRound as PriorRound

@@ -34,7 +34,7 @@ def problem(G, n: int = 3, keep: float = 0.5, noise: float = 0.02, seed: int = 5
     with torch.no_grad():
         x = G(G.sample(n, seed))
     A = operators.RandomInpainting(SHAPE, keep=keep, rng=1)
-    return x, A, operators.measure(A, x, noise_std=noise, rng=2)
+    return x, A, operators.measure(A, x, noise=noise, rng=2)
 
 
 def test_it_recovers_within_its_budget_and_returns_what_it_tried(G):

@@ -164,8 +164,8 @@ def test_bad_weights_and_operators_are_named(method):
         solve(A, y, weight=-1.0)
     with pytest.raises(ValueError, match="one per problem"):
         solve(A, y, weight=torch.ones(2))
-    with pytest.raises(ValueError, match="noise_std"):
-        solve(A, y, noise_std=-0.1)
+    with pytest.raises(ValueError, match="noise"):
+        solve(A, y, noise=-0.1)
     with pytest.raises(TypeError, match="linear operator"):
         solve(torch.sigmoid, y)
 
@@ -203,7 +203,7 @@ def test_weights_grow_with_noise_and_measurements():
         if method in weights.FACTORS:
             y = A(images())
             expected = solve(A, y, weight=baselines.default_weight(method, A, 0.3), **SHORT[method])
-            assert torch.equal(solve(A, y, noise_std=0.3, **SHORT[method]), expected)
+            assert torch.equal(solve(A, y, noise=0.3, **SHORT[method]), expected)
 
 
 # LASSO
@@ -305,7 +305,7 @@ def test_the_default_steps_are_enough():
     """At a tenth of the measurements, what 150 steps give is within 1 % of the least objective."""
     shape = (1, 32, 32)
     A = GaussianSensing(shape, m=102, rng=0)
-    y = measure(A, face(2).mean(1, keepdim=True)[:, :, ::2, ::2], noise_std=0.02)
+    y = measure(A, face(2).mean(1, keepdim=True)[:, :, ::2, ::2], noise=0.02)
     analysis, synthesis = baselines.cosine_transform(32, 32)
     weight = baselines.default_weight("lasso_dct", A, 0.02)
 
@@ -450,7 +450,7 @@ def test_the_deep_decoder_denoises():
     """What it gives is nearer to the face than the noisy measurements, by 3 dB and more."""
     x = face(1)
     A = Identity(x.shape[1:])
-    y = measure(A, x, noise_std=0.3)
+    y = measure(A, x, noise=0.3)
     found = baselines.deep_decoder(A, y, steps=150, width=16)
     noisy = metrics.psnr(y.clamp(-1, 1), x)
     assert (metrics.psnr(found, x) > noisy + 3).all()

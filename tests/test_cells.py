@@ -53,12 +53,22 @@ def test_columns_are_of_an_image_or_of_all_and_an_interval_tells_what_it_covers(
     truth = torch.stack(list(photos(2).values()))
     low, high = truth - 0.1, truth + 0.1
     high[0, :, :, :4] = truth[0, :, :, :4] - 0.05  # a quarter of the first
-    answer = study.Answer(truth, {"evaluations": 7, "status": ["good", "bad"]}, interval=(low, high))
+    found = (truth + 0.01).clamp(-1, 1)
+    answer = study.Answer(found, {"evaluations": 7, "status": ["good", "bad"]}, interval=(low, high))
     rows = one(tmp_path, {"a": answer, "b": torch.zeros(2, *SHAPE)})
     assert rows.loc[rows["method"] == "a", "covered"].tolist() == [0.75, 1.0]
     assert rows.loc[rows["method"] == "a", "status"].tolist() == ["good", "bad"]
     assert rows["evaluations"].dropna().tolist() == [7, 7]
     assert rows.loc[rows["method"] == "b", "covered"].isna().all()
+
+
+def test_a_method_that_knows_the_truth_is_found_out(tmp_path):
+    truth = torch.stack(list(photos(2).values()))
+    cheat = torch.stack([truth[0] + 0.01, truth[1]]).clamp(-1, 1)
+    with pytest.raises(study.StudyError, match="photo 1 came back as the very truth, an infinite PSNR"):
+        one(tmp_path, cheat)
+    rows = run(tmp_path, photos(2), [study.denoising(0.0)], {"m": partial(answers, truth)})
+    assert rows["psnr"].tolist() == [float("inf")] * 2, "without noise the identity measures the truth itself"
 
 
 def test_an_oracle_takes_the_best_image_by_image_and_keeps_what_each_would_have_given(tmp_path):

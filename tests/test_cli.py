@@ -246,7 +246,7 @@ MISTAKES = {
     "keep": (["recover", "{photo}", "--keep", "0"], "keep"),
     "fraction": (["recover", "{photo}", "--task", "compress", "--fraction", "2"], "--fraction"),
     "factor": (["recover", "{photo}", "--task", "superres", "--factor", "0"], "factor"),
-    "noise": (["recover", "{photo}", "--noise", "-1"], "noise_std"),
+    "noise": (["recover", "{photo}", "--noise", "-1"], "noise"),
     "keep of another task": (["recover", "{photo}", "--task", "superres", "--keep", "0.2"], "--keep cannot go with"),
     "kernel of another task": (["recover", "{photo}", "--kernel", "box"], "--kernel cannot go with --task inpaint"),
     "keep with a mask": (["recover", "{photo}", "--mask", "{photo}", "--keep", "0.2"], "--keep draws pixels"),

@@ -84,7 +84,7 @@ def test_rows_are_those_of_the_pieces_put_together_by_hand(tmp_path):
     A = ilo.operators.RandomInpainting(SHAPE, keep=0.3, rng=5)
     names = list(images)[2:4]
     x = torch.stack([images[n] for n in names])
-    y = ilo.operators.measure(A, x, noise_std=0.02, rng=[cells.image_seed(5, n) for n in names])
+    y = ilo.operators.measure(A, x, noise=0.02, rng=[cells.image_seed(5, n) for n in names])
     expected = metrics.evaluate(search(A, y, G=tiny_generator(), rng=5, noise=0.02)["CSGM"], x, lpips=False)
     found = rows.query("task == 'inpainting' and method == 'CSGM' and seed == 5 and image in @names")
     for column in ("mse", "psnr", "ssim"):

@@ -688,22 +688,22 @@ def test_measure_adds_noise_of_the_given_size_that_belongs_to_the_sample():
     x = images(A, n=4)
     assert torch.equal(measure(A, x), A(x))
     assert measure(Identity(A.shape_in), x).data_ptr() != x.data_ptr()  # writing into measurements leaves the truth
-    noise = measure(A, x, noise_std=0.3, rng=5) - A(x)
+    noise = measure(A, x, noise=0.3, rng=5) - A(x)
     assert (torch.corrcoef(noise.flatten(1)) - torch.eye(4)).abs().max() < 5 / math.sqrt(noise[0].numel())
     n = noise.numel()
     assert float(noise.mean()) == pytest.approx(0, abs=5 * 0.3 / math.sqrt(n))
     assert float(noise.std()) == pytest.approx(0.3, rel=5 / math.sqrt(2 * n))
-    torch.testing.assert_close(measure(A, x[:2], noise_std=0.3, rng=5), measure(A, x, noise_std=0.3, rng=5)[:2])
+    torch.testing.assert_close(measure(A, x[:2], noise=0.3, rng=5), measure(A, x, noise=0.3, rng=5)[:2])
     alone = [measure(A, x[i : i + 1], 0.3, rng=[s]) for i, s in enumerate((9, 2, 2, 4))]
     torch.testing.assert_close(torch.cat(alone), measure(A, x, 0.3, rng=[9, 2, 2, 4]))
     torch.testing.assert_close(measure(A, x[:1], 0.3, rng=9), alone[0])
-    double = measure(A.double(), x.double(), noise_std=0.3, rng=5)
-    torch.testing.assert_close(double.float(), measure(A.float(), x, noise_std=0.3, rng=5), rtol=1e-5, atol=1e-5)
+    double = measure(A.double(), x.double(), noise=0.3, rng=5)
+    torch.testing.assert_close(double.float(), measure(A.float(), x, noise=0.3, rng=5), rtol=1e-5, atol=1e-5)
 
 
 def test_noise_lies_on_observed_pixels_alone():
     A = Inpainting(mask_of(13, 17))
-    y = measure(A, images(A), noise_std=0.1, rng=0)
+    y = measure(A, images(A), noise=0.1, rng=0)
     assert y.shape == (3, *A.shape_out)
     assert (A.adjoint(y)[:, :, ~A.mask] == 0).all()
 
@@ -713,7 +713,7 @@ def test_measure_takes_any_callable():
     A = GaussianSensing(RGB, m=50, rng=0)
     x = images(A).requires_grad_()
     for nonlinear in (lambda x: A(x).abs(), lambda x: (2 * x).clamp(-1, 1), torch.nn.Sequential(A, torch.nn.Tanh())):
-        y = measure(nonlinear, x, noise_std=0.01, rng=1)
+        y = measure(nonlinear, x, noise=0.01, rng=1)
         assert not y.requires_grad
         assert len(y) == 3
         assert 0 < float((y - nonlinear(x).detach()).std()) < 0.012
@@ -734,7 +734,7 @@ def test_measure_refuses_what_is_no_image(x, message):
         measure(Identity(RGB), x)
 
 
-@pytest.mark.parametrize("noise_std", [-0.1, math.nan, math.inf])
-def test_measure_refuses_bad_noise(noise_std):
-    with pytest.raises(ValueError, match="noise_std"):
-        measure(Identity(RGB), torch.zeros(1, *RGB), noise_std=noise_std)
+@pytest.mark.parametrize("noise", [-0.1, math.nan, math.inf])
+def test_measure_refuses_bad_noise(noise):
+    with pytest.raises(ValueError, match="noise"):
+        measure(Identity(RGB), torch.zeros(1, *RGB), noise=noise)

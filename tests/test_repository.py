@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
+
+from ilo import provenance
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,7 +89,7 @@ def test_profiles_name_every_experiment_and_only_declared_parameters():
     pytest.importorskip("papermill")
     from ilo import reproduce
 
-    table = yaml.safe_load(reproduce.PROFILES.read_text())
+    table = yaml.safe_load((ROOT / "notebooks" / reproduce.PROFILES).read_text())
     assert set(table) == {"quick", "full"}
     experiments = {str(p.relative_to(ROOT / "notebooks").with_suffix("")) for p in NOTEBOOKS}
     for profile in ("quick", "full"):
@@ -123,3 +126,27 @@ def test_figures_come_with_their_numbers_and_provenance():
         assert {"revision", "torch"} <= set(record), figure.name
         assert figure.with_suffix(".csv").stat().st_size > 0
         assert figure.with_suffix(".pdf").exists()
+
+
+UNRECORDED = ROOT / "figures" / "UNRECORDED.txt"
+
+
+def revisions():
+    """The revisions that every committed table of rows and every figure's record names."""
+    for path in sorted((ROOT / "figures").glob("*.json")):
+        yield f"figures/{path.name}", {json.loads(path.read_text(encoding="utf-8"))["revision"]}
+    for path in sorted((ROOT / "data" / "reference").glob("*.csv")):
+        yield f"data/reference/{path.name}", set(pd.read_csv(path)["revision"].fillna("none"))
+
+
+def test_rows_and_figures_are_of_clean_commits_of_the_history():
+    """But for those that figures/UNRECORDED.txt still lists, with the reason; the list must shrink."""
+    if provenance.git("rev-parse", "--is-shallow-repository", folder=ROOT) == "true":
+        pytest.skip("a shallow clone has no history to look in: git fetch --unshallow")
+    found = dict(revisions())
+    clean = {name for name in set().union(*found.values()) if provenance.is_recorded(name, ROOT)}
+    lacking = {name for name, named in found.items() if not named <= clean}
+    lines = UNRECORDED.read_text(encoding="utf-8").splitlines()
+    listed = dict(re.match(r"(\S+)  +(\S.*)$", line).groups() for line in lines if line and not line.startswith("#"))
+    assert lacking - set(listed) == set(), "recorded from a dirty or unknown revision: see CONTRIBUTING.md"
+    assert set(listed) - lacking == set(), "these have been recorded since: take them from the list"

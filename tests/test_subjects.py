@@ -11,7 +11,7 @@ def test_subjects_are_photos_and_faces_in_range(dcgan, tmp_path):
     write_image(tmp_path / "me.png", torch.zeros(1, 3, 80, 90))
     who = study.choose_subjects(dcgan, folder=tmp_path, in_range=2, rng=3)
     assert (who.names, who.kinds) == (["me", "in range 1", "in range 2"], ["photo", "in range", "in range"])
-    assert torch.equal(who.truth[1:], dcgan(dcgan.sample(2, 3)).clamp(-1, 1))
+    assert torch.equal(who.truth[1:], dcgan(dcgan.sample(2, 3, "truth")).clamp(-1, 1))
     more = study.choose_subjects(dcgan, in_range=3, rng=3)
     assert more.names[0] == "astronaut"
     assert torch.equal(more.truth[1:3], who.truth[1:])  # a face does not depend on how many there are
@@ -19,7 +19,7 @@ def test_subjects_are_photos_and_faces_in_range(dcgan, tmp_path):
 
 def test_faces_near_the_range_leave_it_by_a_sparse_deviation(dcgan):
     near = study.near_range_faces(dcgan, 2, 7, entries=16, radius=160.0)
-    inside = dcgan(dcgan.sample(2, 7)).clamp(-1, 1)
+    inside = dcgan(dcgan.sample(2, 7, "truth")).clamp(-1, 1)
     assert near.shape == inside.shape
     assert near.abs().max() <= 1
     assert (near - inside).square().mean((1, 2, 3)).min() > 1e-3  # it shows

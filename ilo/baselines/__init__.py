@@ -5,6 +5,7 @@
 same images.
 """
 
+from ilo.baselines.field import smooth_field
 from ilo.baselines.generative import csgm, keep_norms, one_cycle_drop, pulse
 from ilo.baselines.interpolation import bicubic
 from ilo.baselines.sparse import cosine_transform, fista, lasso_dct, lasso_wavelet, wavelet_transform
@@ -25,6 +26,7 @@ __all__ = [
     "lasso_wavelet",
     "one_cycle_drop",
     "pulse",
+    "smooth_field",
     "total_variation",
     "variation",
     "wavelet_transform",

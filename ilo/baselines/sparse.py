@@ -28,7 +28,7 @@ def lasso_dct(
     y: Tensor,
     *,
     weight: float | Tensor | None = None,
-    noise_std: float = 0.02,
+    noise: float = 0.02,
     steps: int = 150,
 ) -> Tensor:
     """LASSO in the basis of the two-dimensional discrete cosine transform (type II, orthonormal) of every channel.
@@ -36,8 +36,8 @@ def lasso_dct(
     Args:
         A: linear operator, on the device and in the dtype of `y`.
         y: measurements (B, *A.shape_out), finite.
-        weight: of the l1 norm, at least 0: a number, or (B,). None: `default_weight("lasso_dct", A, noise_std)`.
-        noise_std: standard deviation of the noise in the measurements; read only where `weight` is None.
+        weight: of the l1 norm, at least 0: a number, or (B,). None: `default_weight("lasso_dct", A, noise)`.
+        noise: standard deviation of the noise in the measurements; read only where `weight` is None.
         steps: of FISTA; each costs one product with A and one with its adjoint.
 
     Returns:
@@ -48,7 +48,7 @@ def lasso_dct(
         ValueError: measurements that do not fit it or are not finite, a negative weight, steps < 1.
     """
     check_linear(A, y, "lasso_dct")
-    return _lasso(A, y, cosine_transform(*A.shape_in[1:]), "lasso_dct", weight, noise_std, steps)
+    return _lasso(A, y, cosine_transform(*A.shape_in[1:]), "lasso_dct", weight, noise, steps)
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def lasso_wavelet(
     y: Tensor,
     *,
     weight: float | Tensor | None = None,
-    noise_std: float = 0.02,
+    noise: float = 0.02,
     wavelet: str = "db4",
     steps: int = 150,
 ) -> Tensor:
@@ -67,15 +67,15 @@ def lasso_wavelet(
 
     Args:
         wavelet: name of an orthogonal wavelet in PyWavelets: "haar", "db4", "sym4", ….
-        A, y, weight, noise_std, steps, and what is returned and raised: as in `lasso_dct`; also ValueError for a
+        A, y, weight, noise, steps, and what is returned and raised: as in `lasso_dct`; also ValueError for a
             wavelet that is not known or not orthogonal.
     """
     check_linear(A, y, "lasso_wavelet")
-    return _lasso(A, y, wavelet_transform(*A.shape_in[1:], wavelet), "lasso_wavelet", weight, noise_std, steps)
+    return _lasso(A, y, wavelet_transform(*A.shape_in[1:], wavelet), "lasso_wavelet", weight, noise, steps)
 
 
-def _lasso(A, y, transforms, method: str, weight, noise_std: float, steps: int) -> Tensor:
-    weight = default_weight(method, A, noise_std) if weight is None else weight
+def _lasso(A, y, transforms, method: str, weight, noise: float, steps: int) -> Tensor:
+    weight = default_weight(method, A, noise) if weight is None else weight
     analysis, synthesis = transforms
     return fista(A, y, analysis, synthesis, weight=weight, steps=steps).clamp(-1, 1)
 

@@ -30,7 +30,7 @@ def total_variation(
     y: Tensor,
     *,
     weight: float | Tensor | None = None,
-    noise_std: float = 0.02,
+    noise: float = 0.02,
     steps: int = 200,
 ) -> Tensor:
     """Minimise ½‖A x − y‖² + weight·TV(x) over images in [−1, 1]: Rudin, Osher and Fatemi (Physica D 1992), any A.
@@ -43,8 +43,8 @@ def total_variation(
     Args:
         A: linear operator, on the device and in the dtype of `y`.
         y: measurements (B, *A.shape_out), finite.
-        weight: of TV, at least 0: a number, or (B,). None: `default_weight("total_variation", A, noise_std)`.
-        noise_std: standard deviation of the noise in the measurements; read only where `weight` is None.
+        weight: of TV, at least 0: a number, or (B,). None: `default_weight("total_variation", A, noise)`.
+        noise: standard deviation of the noise in the measurements; read only where `weight` is None.
         steps: of the method; each costs one product with A and one with its adjoint.
 
     Returns:
@@ -56,7 +56,7 @@ def total_variation(
     """
     check_linear(A, y, "total_variation")
     check_count(steps, "steps")
-    weight = default_weight("total_variation", A, noise_std) if weight is None else weight
+    weight = default_weight("total_variation", A, noise) if weight is None else weight
     weight = weight_per_problem(weight, y)  # (1 or B, 1, 1, 1)
     norm = A.norm()
     edge_step = weight.clamp_min(1e-4)  # a weight of 0 keeps a pace

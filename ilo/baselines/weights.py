@@ -3,7 +3,7 @@
 With noise e of standard deviation s in every measurement, what the noise adds to the gradient of ½‖A x − y‖² is Aᵀ e,
 of standard deviation s·‖a‖ at a pixel with column a of A: the prior must outweigh that, and no more. So
 
-    weight = factor · noise_std · column_scale(A),   column_scale(A) = ‖A‖_F/√n, n = C·H·W,
+    weight = factor · noise · column_scale(A),   column_scale(A) = ‖A‖_F/√n, n = C·H·W,
 
 which in denoising (A = I) is the usual multiple of the noise's standard deviation. `python -m benchmarks tune`
 tries eight factors for every method and task on faces of the generator and on photos, none of them a test image, and
@@ -22,17 +22,17 @@ LEAST_NOISE = 0.01  # measurements without noise are weighed as if they had this
 PROBES = 16
 
 
-def default_weight(method: str, A: LinearOperator, noise_std: float) -> float:
-    """Return the weight that `method`, a key of `FACTORS`, takes for `A` when the noise has `noise_std`.
+def default_weight(method: str, A: LinearOperator, noise: float) -> float:
+    """Return the weight that `method`, a key of `FACTORS`, takes for `A` when the noise has `noise`.
 
     Raises:
-        ValueError: another method, or a `noise_std` that is negative or not finite.
+        ValueError: another method, or a `noise` that is negative or not finite.
     """
     if method not in FACTORS:
         raise ValueError(f"no rule for {method!r}: there is one for {', '.join(FACTORS)}")
-    if not (math.isfinite(noise_std) and noise_std >= 0):
-        raise ValueError(f"noise_std must be a finite number of at least 0, got {noise_std!r}")
-    return FACTORS[method] * max(noise_std, LEAST_NOISE) * column_scale(A)
+    if not (math.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise must be a finite number of at least 0, got {noise!r}")
+    return FACTORS[method] * max(noise, LEAST_NOISE) * column_scale(A)
 
 
 @torch.no_grad()

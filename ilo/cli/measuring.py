@@ -69,7 +69,7 @@ def measured(options: argparse.Namespace, shape: tuple[int, int, int]) -> Measur
     if options.measured:
         return Measured(A, _photo_as_measurements(options, A), None, None)
     truth = read_image(options.photo, size=shape[-1], crop=options.crop)
-    y = operators.measure(A, truth, noise_std=options.noise, rng=options.seed)
+    y = operators.measure(A, truth, noise=options.noise, rng=options.seed)
     return Measured(A, y, truth, options.noise)
 
 

@@ -11,22 +11,22 @@ from ilo.rng import Rng, normal
 
 
 @torch.no_grad()
-def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise_std: float = 0.0, rng: Rng | Sequence[int] = 0) -> Tensor:
-    """Return A(x) plus independent N(0, noise_std²) noise on every measurement, shape (B, …).
+def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise: float = 0.0, rng: Rng | Sequence[int] = 0) -> Tensor:
+    """Return A(x) plus independent N(0, noise²) noise on every measurement, shape (B, …).
 
     Args:
         A: any callable from images to measurements, batch first; it need not be linear.
         x: images (B, C, H, W) in [−1, 1].
-        noise_std: in the units of the measurements, at least 0.
+        noise: in the units of the measurements, at least 0.
         rng: seed or torch.Generator; sample i draws the same noise whatever the batch. Or one seed per sample.
 
     Raises:
-        ValueError: if `x` is no batch of images in [−1, 1], or `noise_std` is negative or not finite.
+        ValueError: if `x` is no batch of images in [−1, 1], or `noise` is negative or not finite.
     """
-    if not (math.isfinite(noise_std) and noise_std >= 0):
-        raise ValueError(f"noise_std must be a finite number of at least 0, got {noise_std}")
+    if not (math.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise must be a finite number of at least 0, got {noise}")
     check_images(x)
     y = A(x)
-    if noise_std == 0:
+    if noise == 0:
         return y.clone()  # the identity gives x itself
-    return y + noise_std * normal(rng, len(y), y.shape[1:], purpose="noise", dtype=y.dtype, device=y.device)
+    return y + noise * normal(rng, len(y), y.shape[1:], purpose="noise", dtype=y.dtype, device=y.device)

@@ -179,7 +179,7 @@ class ClassScore(Objective):
         target: class index, or (B,) indices, one a problem.
         views: random views a step and image; 0 scores the image as it is.
         crop: smallest side of a crop, as a fraction of the image's.
-        noise_std: standard deviation of the noise added to each view.
+        noise: standard deviation of the noise added to each view.
         rng: seed of the views; every problem of a batch sees the same ones.
     """
 
@@ -190,13 +190,13 @@ class ClassScore(Objective):
         *,
         views: int = 4,
         crop: float = 0.8,
-        noise_std: float = 0.05,
+        noise: float = 0.05,
         rng: Rng = 0,
     ):
         super().__init__()
         if not 0 < crop <= 1:
             raise ValueError(f"crop must lie in (0, 1], got {crop}")
-        self.classifier, self.views, self.crop, self.noise_std = classifier, views, crop, noise_std
+        self.classifier, self.views, self.crop, self.noise = classifier, views, crop, noise
         self.register_buffer("target", torch.as_tensor(target))
         self._seed, self._step = seed_of(rng), 0
 
@@ -219,5 +219,5 @@ class ClassScore(Objective):
         top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
         view = images[..., top : top + h, left : left + w]
         view = F.interpolate(view, size=(height, width), mode="bilinear", antialias=True)
-        noise = torch.randn(view.shape[1:], generator=rng).to(view)  # (C, H, W), the same for every problem
-        return (view.flip(-1) if flip < 0.5 else view) + self.noise_std * noise
+        grain = torch.randn(view.shape[1:], generator=rng).to(view)  # (C, H, W), the same for every problem
+        return (view.flip(-1) if flip < 0.5 else view) + self.noise * grain

@@ -14,10 +14,18 @@ CHANNELS, LATENTS = 512, 18 * 512  # of that generator, at these layers
 
 
 def csgm_rounds(G: Generator) -> list[Round]:
-    """CSGM's search, the latent alone, by L-BFGS: from `ilo.linear_start` it finds what the generator itself made.
+    """CSGM: the latent alone, 300 steps at 0.1 with the ILO release's ramp.
 
-    300 evaluations per restart. Bora et al. (2017) take 500 of Adam at a constant 0.1 on CelebA, from random latents
-    (`ilo.baselines.csgm`); on images of the generator's own these end far above the truth's objective.
+    Bora et al. (2017) take 500 steps at a constant 0.1 on CelebA; the ramp ends better in fewer.
+    """
+    return [Round(layer=0, steps=300, lr=0.1)]
+
+
+def latent_rounds(G: Generator) -> list[Round]:
+    """The strong search of the latent: L-BFGS, from `ilo.linear_start`. It finds what the generator itself made.
+
+    300 evaluations per restart. Adam from random latents (`csgm_rounds`, and CSGM as published, `ilo.baselines.csgm`)
+    ends far above the truth's objective on such images.
     """
     return [Round(layer=0, steps=300, lr=0.1, schedule=constant, optimiser=lbfgs)]
 
@@ -44,6 +52,23 @@ def default_rounds(G: Generator) -> list[SearchRound]:
         second = Round(1, steps=150, lr=0.05)
     deeper = [Round(layer=2, steps=100, lr=0.03, radius=1000.0)]
     return [*first, second, *deeper][: G.num_layers]
+
+
+def paper_rounds(G: Generator, radius: float = 1000.0) -> list[Round]:
+    """ILO as the paper has it: the latent, then deeper layers, each in an l1 ball about what the round before found.
+
+    The latent is searched by `latent_rounds`, to be started from `ilo.linear_start`; then 150 steps at layer 1 and 100
+    at layer 2, by Adam, in balls of one radius: that of the ILO release's README for its first layers. A StyleGAN2 is
+    searched at the inputs of its blocks of 8, 16 and 32 pixels, features and styles together, inside the release's
+    radii scaled to its size (`style_rounds`).
+
+    Args:
+        radius: r_2 > 0, of both balls; a StyleGAN2's are not affected.
+    """
+    if {"latents", "styles"} & set(G.run(G.sample(1, 0), 0, min(1, G.num_layers - 1))):
+        return [*latent_rounds(G), *style_rounds(G)]
+    deeper = [Round(1, steps=150, lr=0.05, radius=radius), Round(2, steps=100, lr=0.03, radius=radius)]
+    return [*latent_rounds(G), *deeper][: G.num_layers]
 
 
 def style_rounds(G: Generator) -> list[Round]:

@@ -15,17 +15,17 @@ from ilo.operators import LinearOperator
 
 def by_total_variation(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """`ilo.baselines.total_variation`, its weight from the noise."""
-    return total_variation(A, y, noise_std=noise)
+    return total_variation(A, y, noise=noise)
 
 
 def by_lasso_wavelet(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """`ilo.baselines.lasso_wavelet`, its weight from the noise."""
-    return lasso_wavelet(A, y, noise_std=noise)
+    return lasso_wavelet(A, y, noise=noise)
 
 
 def by_lasso_dct(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """`ilo.baselines.lasso_dct`, its weight from the noise."""
-    return lasso_dct(A, y, noise_std=noise)
+    return lasso_dct(A, y, noise=noise)
 
 
 def by_deep_decoder(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:

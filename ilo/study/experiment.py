@@ -63,7 +63,7 @@ def measurements(problem: Problem, who: Subjects, name: str, seed: int = 0) -> T
     """Return the picture, (C, H, W) in [−1, 1], of what a grid's cell measured of the image `name`."""
     x = who.truth[who.names.index(name)][None]
     A = problem.operator(tuple(x.shape[1:]), rng=seed)
-    y = measure(A, x, noise_std=problem.noise, rng=[image_seed(seed, name)])
+    y = measure(A, x, noise=problem.noise, rng=[image_seed(seed, name)])
     return A.picture(y)[0]
 
 
