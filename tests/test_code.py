@@ -137,5 +137,5 @@ def test_a_baseline_is_not_computed_again_for_an_edit_of_the_solver(copy):
     for name in ("recovery", "solver/rounds", "auto/search", "study/methods"):
         edit(copy / "ilo" / f"{name}.py")
     assert code_in(copy, "ilo.study.cells", "ilo.study.classical") == before
-    edit(copy / "ilo" / "baselines" / "variation.py")
+    edit(copy / "ilo" / "baselines" / "tv.py")
     assert code_in(copy, "ilo.study.cells", "ilo.study.classical") != before
