@@ -63,7 +63,7 @@ def paper_rounds(G: Generator, radius: float = 1000.0) -> list[Round]:
     radii scaled to its size (`style_rounds`).
 
     Args:
-        radius: r_2 > 0, of both balls; a StyleGAN2's are not affected. On portraits 1000 is level with the best of 100 to
+        radius: r_2 > 0, of both balls; not of a StyleGAN2. On portraits 1000 is level with the best of 100 to
             3000 (data/reference/tuning_first_stage.csv).
     """
     if {"latents", "styles"} & set(G.run(G.sample(1, 0), 0, min(1, G.num_layers - 1))):
