@@ -69,9 +69,12 @@ class Watch:
 
 def progress_bar(steps: int, shown: bool) -> tqdm:
     """A bar of so many steps, to be used by `with`; none where the environment sets TQDM_DISABLE."""
-    # tqdm's notebook bar does not look at the variable itself
-    quiet = not shown or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    return tqdm(total=steps, desc="recover", unit="step", disable=quiet)
+    return tqdm(total=steps, desc="recover", unit="step", disable=is_quiet(shown))
+
+
+def is_quiet(shown: bool) -> bool:
+    """Whether no bar is to be shown: tqdm's notebook bar does not look at TQDM_DISABLE itself."""
+    return not shown or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
 
 
 def run_rounds(

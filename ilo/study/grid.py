@@ -8,7 +8,6 @@ So a grid that was killed resumes where it was; one that has grown computes what
 the edit may change is computed again.
 """
 
-import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ilo.generators.base import Generator
 from ilo.images import check_images
 from ilo.operators.base import check_count
 from ilo.provenance import cells_folder
+from ilo.solver.loop import is_quiet
 from ilo.study import cells, cluster, store
 from ilo.study.cells import Cell, Method, Record
 from ilo.study.code import code_of
@@ -171,7 +171,7 @@ def run(
     failed: list[tuple[Cell, BaseException]] = []
     compute = partial(cluster.compute_all, client) if client is not None else partial(_here, folder)
     done = len(every) - len(todo)
-    with tqdm(total=len(every), initial=done, desc="grid", unit="cell", disable=_quiet(progress)) as bar:
+    with tqdm(total=len(every), initial=done, desc="grid", unit="cell", disable=is_quiet(progress)) as bar:
         for cell, record in compute(todo, G):
             _keep(folder, cell, record)
             if isinstance(record, BaseException):
@@ -239,8 +239,3 @@ def _summary(failed: Sequence[tuple[Cell, BaseException]], total: int, folder: P
     if len(failed) > 20:
         lines.append(f"  … and {len(failed) - 20} more")
     return "\n".join(lines)
-
-
-def _quiet(progress: bool) -> bool:
-    # tqdm's notebook bar does not look at the variable itself
-    return not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
