@@ -6,7 +6,7 @@ from numbers import Real
 
 from ilo.generators.base import Generator
 from ilo.operators.base import check_count
-from ilo.solver.rounds import Round, SearchRound
+from ilo.solver.rounds import Round, SearchRound, with_share
 from ilo.solver.schedules import csgm_rounds, style_rounds
 from ilo.solver.whitened import PriorRound, feature_prior
 
@@ -79,10 +79,8 @@ class Plan:
         return plan
 
     def _scaled(self, factor: float) -> "Plan":
-        def scaled(rounds):
-            return tuple(replace(r, steps=max(1, math.floor(r.steps * factor))) for r in rounds)
-
-        return Plan(scaled(self.trunk), scaled(self.leaves), math.floor(self.finish * factor))
+        trunk, leaves = (tuple(with_share(rounds, factor, math.floor)) for rounds in (self.trunk, self.leaves))
+        return Plan(trunk, leaves, math.floor(self.finish * factor))
 
 
 def plan_for(G: Generator) -> Plan:

@@ -1,7 +1,6 @@
 """What the loop saw, as a table and as one word per problem."""
 
 from collections.abc import Sequence
-from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from ilo.solver.loop import Trace
 
 def history_frame(traces: Sequence[Trace]) -> pd.DataFrame:
     """One row per round, step, restart and problem, as `Result.history` explains them."""
-    return pd.concat([_rows(index, trace) for index, trace in zip(count(), traces)], ignore_index=True)
+    return pd.concat([_rows(index, trace) for index, trace in enumerate(traces)], ignore_index=True)
 
 
 def _rows(index: int, trace: Trace) -> pd.DataFrame:

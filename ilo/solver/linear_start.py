@@ -127,10 +127,10 @@ def linear_starts(G: Generator, model: LinearModel, y: Tensor, draws: State, *, 
             used; each other starts at ẑ + spread·(draw − z̄).
         spread: 0 starts all copies from the estimate.
     """
-    copies = len(next(iter(draws.values()))) // len(y)
-    apart = torch.full((copies, 1, 1), spread, dtype=y.dtype, device=y.device)
+    copies = Copies(len(next(iter(draws.values()))) // len(y), len(y))
+    apart = torch.full((copies.count, 1, 1), spread, dtype=y.dtype, device=y.device)
     apart[0] = 0
-    deviation = (_flat(G, draws) - model.latent_mean).view(copies, len(y), -1)
+    deviation = copies.split(_flat(G, draws) - model.latent_mean)  # (copies, B, p)
     return _unflat(G, (model.estimate(y) + apart * deviation).flatten(0, 1), draws)
 
 

@@ -8,7 +8,7 @@ rounds before found, moves inside an l1 ball about its start. With one round at 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol
 
 import torch
@@ -206,6 +206,13 @@ def radius_of_rows(radius: Radius, start: Tensor, copies: Copies) -> Radius:
             f"radius must be a number or one per problem, ({copies.problems},), got shape {tuple(radius.shape)}"
         )
     return copies.repeat(radius)
+
+
+def with_share(
+    rounds: Sequence[SearchRound], factor: float, whole: Callable[[float], int] = round
+) -> list[SearchRound]:
+    """The rounds with `factor` times their steps, made whole by `whole`, at least one each."""
+    return [replace(round_, steps=max(1, whole(factor * round_.steps))) for round_ in rounds]
 
 
 def check_rate(rate: float, name: str) -> None:

@@ -8,7 +8,6 @@ The column `evaluations` counts forward and backward passes through the generato
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -19,7 +18,7 @@ from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.recovery import recover
 from ilo.solver.result import Result
-from ilo.solver.rounds import Round
+from ilo.solver.rounds import Round, with_share
 from ilo.solver.schedules import csgm_rounds, default_rounds, release_rounds
 from ilo.study import autos, classical
 from ilo.study.cells import Answer, Method
@@ -82,7 +81,7 @@ def pulse(
 def release(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float) -> Answer:
     """The ILO authors' rounds without radii, their steps scaled to the gradient evaluations of `rounds="auto"`."""
     rounds = release_rounds(G)
-    rounds = _scaled(rounds, Auto.budget / _steps(rounds))
+    rounds = with_share(rounds, Auto.budget / _steps(rounds))
     return _answer(recover(G, A, y, rounds=rounds, rng=rng, progress=False), _steps(rounds))
 
 
@@ -136,8 +135,4 @@ def shortened(rounds: Sequence[Round], share: float) -> list[Round]:
     """Return the rounds with `share` of their steps, in (0, 1], at least one each."""
     if not 0 < share <= 1:
         raise ValueError(f"share is the part of every round's steps to take, in (0, 1], got {share}")
-    return _scaled(rounds, share)
-
-
-def _scaled(rounds: Sequence[Round], factor: float) -> list[Round]:
-    return [replace(round_, steps=max(1, round(factor * round_.steps))) for round_ in rounds]
+    return with_share(rounds, share)
