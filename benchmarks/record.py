@@ -28,8 +28,9 @@ from ilo.files import written_atomically
 from ilo.provenance import checkout, revision
 from ilo.study.methods import ANSWERS, COMPARED, METHODS, methods_for
 
-FILES = {"celeba.csv": (range(64), COMPARED), "auto.csv": (range(32, 64), ("ILO auto", "release"))}
-ONLY_AT = {"release": study.ONE_A_TASK}
+AUTO = ("ILO auto", "ILO (release)")
+FILES = {"celeba.csv": (range(64), [m for m in COMPARED if m not in AUTO]), "auto.csv": (range(32, 64), AUTO)}
+ONLY_AT = {"ILO (release)": study.ONE_A_TASK}
 TASKS = [problem.task for problem in study.ONE_A_TASK]
 MEASURED = ["mse", "psnr", "ssim", "lpips", "covered", "evaluations"]
 SETTING = ["layer", "radius", "step", "scale"]

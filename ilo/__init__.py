@@ -29,9 +29,9 @@ _HOMES = {
     "adam": "ilo.solver.optimisers",
     "constant": "ilo.solver.rounds",
     "csgm_rounds": "ilo.solver.schedules",
-    "default_rounds": "ilo.solver.schedules",
     "feature_prior": "ilo.solver.whitened",
     "keep_norm": "ilo.solver.rounds",
+    "keep_norms": "ilo.solver.rounds",
     "latent_rounds": "ilo.solver.schedules",
     "lbfgs": "ilo.solver.lbfgs",
     "linear_start": "ilo.solver.linear_start",
@@ -44,6 +44,7 @@ _HOMES = {
     "recover": "ilo.recovery",
     "release_rounds": "ilo.solver.schedules",
     "sample_adam": "ilo.solver.optimisers",
+    "whitened_rounds": "ilo.solver.schedules",
 }
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
@@ -100,12 +101,13 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo.solver.rounds import SearchRound as SearchRound
     from ilo.solver.rounds import constant as constant
     from ilo.solver.rounds import keep_norm as keep_norm
+    from ilo.solver.rounds import keep_norms as keep_norms
     from ilo.solver.rounds import ramp as ramp
     from ilo.solver.schedules import csgm_rounds as csgm_rounds
-    from ilo.solver.schedules import default_rounds as default_rounds
     from ilo.solver.schedules import latent_rounds as latent_rounds
     from ilo.solver.schedules import paper_rounds as paper_rounds
     from ilo.solver.schedules import release_rounds as release_rounds
+    from ilo.solver.schedules import whitened_rounds as whitened_rounds
     from ilo.solver.whitened import FeaturePrior as FeaturePrior
     from ilo.solver.whitened import PriorRound as PriorRound
     from ilo.solver.whitened import feature_prior as feature_prior

@@ -15,25 +15,33 @@ from torch import Tensor
 
 from ilo.files import written_atomically
 
-# One colour, marker and place per method in every figure; Okabe and Ito's palette, told apart by colour-blind readers.
-# "ILO" is `ilo.default_rounds`; "oracle" chooses by the truth among what "ILO auto" tried; "release" is
-# `ilo.release_rounds`.
+# One colour, marker and place per method in every figure; `ilo.study.methods` says what each is. Okabe and Ito's
+# palette for those that stand side by side, told apart by colour-blind readers. "oracle" chooses by the truth among
+# what "ILO auto" tried.
 METHODS = {
     "ILO auto": ("#000000", "*"),
     "ILO auto, sharp": ("#332288", "p"),
-    "oracle": ("#C4C4C4", "<"),
+    "oracle": ("#C4C4C4", "x"),
     "ILO": ("#D55E00", "o"),
-    "ILO (l1 balls)": ("#882255", "h"),
-    "release": ("#734D00", ">"),
+    "ILO (whitened)": ("#9A2CF2", "h"),
+    "ILO (no ball)": ("#F4A582", "<"),
+    "ILO (release)": ("#734D00", ">"),
     "CSGM": ("#0072B2", "s"),
+    "CSGM (published)": ("#7FB5D8", "8"),
+    "CSGM (Adam)": ("#003F66", "1"),  # of rows recorded before the strong search: Adam with the ramp, 3 × 300 steps
+    "release steps": ("#B8860B", "2"),  # of the same: the release's rounds, four times as long, squared error alone
     "PULSE": ("#56B4E9", "D"),
+    "Smooth field": ("#84C642", "H"),
     "LASSO (DCT)": ("#009E73", "^"),
     "LASSO (wavelet)": ("#117733", "v"),
     "TV": ("#CC79A7", "P"),
     "Deep decoder": ("#E69F00", "X"),
+    "Deep decoder (mean of 4)": ("#F0C869", "."),
     "Bicubic": ("#555555", "d"),
 }
-PALETTE = [colour for name, (colour, _) in METHODS.items() if "auto" not in name and name not in ("oracle", "release")]
+PALETTE = [
+    colour for name, (colour, _) in METHODS.items() if "auto" not in name and "(" not in name and name != "oracle"
+]
 EMPHASISED = ("ILO auto", "ILO")
 
 

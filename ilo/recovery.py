@@ -130,7 +130,7 @@ def _settings(rounds: Auto | str, A, restarts: int, objective, start) -> Auto:
         raise ValueError(
             'rounds="auto" searches for measurements y = A(x) + noise from latents of its own, ilo.Auto(samples=…) '
             f"of them: it cannot go with {' or '.join(n for n, g in given.items() if g) or 'A=None'}; give rounds, "
-            "such as ilo.default_rounds(G)"
+            "such as ilo.paper_rounds(G)"
         )
     return Auto() if rounds == "auto" else rounds
 

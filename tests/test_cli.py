@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 import ilo
 from ilo.cli.main import main
+from ilo.cli.recover import FIXED
 from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
 from ilo.operators.tasks import TASKS
@@ -27,8 +29,9 @@ FEW = ["--budget", "16", "--samples", "2", "--quiet"]  # of rounds="auto"
 def quick(monkeypatch):
     """The real generator and solver, with few steps: these tests are of the command, not of the quality."""
     rounds = [ilo.Round(0, 4, 0.1), ilo.Round(1, 4, 0.05, radius=500.0)]
-    monkeypatch.setattr(ilo, "default_rounds", lambda G: rounds)
-    monkeypatch.setattr(ilo, "csgm_rounds", lambda G: rounds[:1])
+    monkeypatch.setitem(FIXED, "whitened", lambda G: rounds)
+    monkeypatch.setitem(FIXED, "paper", lambda G: rounds)
+    monkeypatch.setitem(FIXED, "csgm", lambda G: rounds[:1])
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def photo(tmp_path):
 )  # fmt: skip
 def test_every_task_writes_its_results(quick, photo, tmp_path, capsys, task):
     out = tmp_path / "out"
-    rounds = ["--rounds", "fixed", "--restarts", "1"]
+    rounds = ["--rounds", "whitened", "--restarts", "1"]
     assert main(["recover", str(photo), *task, *rounds, "--out", str(out), "--quiet"]) == 0
     assert {p.name for p in out.iterdir()} == {"recovered.png", "comparison.png", "result.safetensors", "report.json"}
     report = json.loads((out / "report.json").read_text())
@@ -104,6 +107,24 @@ def test_an_output_that_is_a_file_is_refused_before_the_work(photo, tmp_path, ca
         assert capsys.readouterr().err.startswith("ilo: ")
 
 
+@pytest.mark.parametrize("name", FIXED)
+def test_every_schedule_has_its_name(photo, tmp_path, name, monkeypatch):
+    steps = []
+    recover = ilo.recover
+
+    def short(*arguments, rounds, **options):
+        steps.append([round_.steps for round_ in rounds])
+        return recover(*arguments, rounds=[replace(round_, steps=2) for round_ in rounds], **options)
+
+    monkeypatch.setattr(ilo, "recover", short)
+    monkeypatch.setattr(ilo.baselines.generative, "recover", short)
+    out = tmp_path / "o"
+    flags = ["--rounds", name, "--restarts", "1", "--keep", "0.3", "--quiet"]
+    assert main(["recover", str(photo), *flags, "--out", str(out)]) == 0
+    of = {"paper": [300, 150, 100], "whitened": [150, 100], "release": [50, 50, 25, 25], "csgm": [300]}
+    assert steps == [of[name]]
+
+
 def test_csgm_is_the_first_round_alone(quick, photo, tmp_path):
     assert main(["recover", str(photo), "--rounds", "csgm", "--out", str(tmp_path / "o"), "--quiet"]) == 0
     assert ilo.load_result(tmp_path / "o" / "result.safetensors").layer == 0
@@ -112,7 +133,7 @@ def test_csgm_is_the_first_round_alone(quick, photo, tmp_path):
 def test_restarts_are_not_of_auto_and_it_says_so(photo, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["recover", str(photo), "--task", "denoise", "--restarts", "2", *FEW, "--out", str(out)]) == 0
-    assert "--restarts is of --rounds fixed and csgm" in capsys.readouterr().err
+    assert "--restarts is not used by --rounds auto" in capsys.readouterr().err
 
 
 def test_a_photo_with_a_mask_has_no_truth(quick, photo, tmp_path, capsys):
@@ -161,7 +182,7 @@ def checkpoint(tmp_path_factory):
 def test_every_task_runs_on_a_checkpoint(quick, photo, checkpoint, tmp_path, task):
     out = tmp_path / "out"
     arguments = ["recover", str(photo), "--task", task, "--generator", str(checkpoint), "--out", str(out)]
-    assert main([*arguments, "--rounds", "fixed", "--restarts", "2", "--quiet"]) == 0
+    assert main([*arguments, "--rounds", "whitened", "--restarts", "2", "--quiet"]) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["generator"] == "network"
     assert {"psnr", "ssim", "lpips"} <= set(report)
@@ -185,7 +206,7 @@ def test_less_memory_is_a_flag(quick, photo, checkpoint, tmp_path):
     images = {}
     for name, flags in {"plain": [], "kept": ["--checkpointing"], "half": ["--half", "--checkpointing"]}.items():
         arguments = ["recover", str(photo), "--generator", str(checkpoint), "--out", str(tmp_path / name), "--quiet"]
-        assert main([*arguments, "--rounds", "fixed", "--restarts", "1", *flags]) == 0
+        assert main([*arguments, "--rounds", "whitened", "--restarts", "1", *flags]) == 0
         images[name] = ilo.load_result(tmp_path / name / "result.safetensors").images
     assert torch.equal(images["plain"], images["kept"])
     assert 0 < (images["plain"] - images["half"]).abs().max() < 0.5
@@ -260,7 +281,7 @@ MISTAKES = {
     "budget of none": (["recover", "{photo}", "--budget", "0"], "budget must be"),
     "budget too small": (["recover", "{photo}", "--budget", "5"], "16"),
     "budget of csgm": (["recover", "{photo}", "--rounds", "csgm", "--budget", "5"], "--budget cannot go with"),
-    "samples of fixed": (["recover", "{photo}", "--rounds", "fixed", "--samples", "5"], "only with auto"),
+    "samples of whitened": (["recover", "{photo}", "--rounds", "whitened", "--samples", "5"], "only with auto"),
     "measured size": (["recover", "{photo}", "--task", "superres", "--measured"], "16×16"),
     "generator": (["recover", "{photo}", "--generator", "stylegan9"], "stylegan9"),
     "device": (["recover", "{photo}", "--device", "cuda:99"], "device"),

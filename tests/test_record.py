@@ -37,7 +37,7 @@ def script(tmp_path, monkeypatch):
     two = [study.inpainting(0.1), study.gaussian(0.05)]
     monkeypatch.setattr(record, "asked", asked, raising=False)
     monkeypatch.setattr(study, "PROBLEMS", two)
-    monkeypatch.setitem(record.ONLY_AT, "release", two[:1])
+    monkeypatch.setitem(record.ONLY_AT, "ILO (release)", two[:1])
     monkeypatch.setattr(study, "csgm_test_images", lambda size: torch.zeros(64, 3, size, size))
     monkeypatch.setattr(study, "run", rows)
     monkeypatch.setattr(study, "tried_settings", settings)
@@ -49,7 +49,7 @@ def test_rows_go_to_the_file_that_is_named_and_can_be_verified(script, tmp_path,
     fresh = tmp_path / "fresh" / "celeba.csv"
     script.main(["--to", str(fresh), "--images", "8"])
     assert [(task, len(methods), images) for task, methods, images in script.asked] == [
-        ("inpainting", 6, 8), ("Gaussian", 6, 8),
+        ("inpainting", 8, 8), ("Gaussian", 8, 8),
     ]  # fmt: skip
     assert (script.reference() / "celeba.csv").read_bytes() == before, "the committed rows are as they were"
     (tmp_path / "reference").mkdir()
@@ -78,10 +78,10 @@ def test_what_is_there_is_not_run_again(script, tmp_path):
 
 def test_a_file_has_its_images_and_methods_by_its_name(script, tmp_path):
     script.main(["--to", str(tmp_path / "auto.csv"), "--images", "4"])
-    assert script.asked == [("inpainting", ["ILO auto", "release"], 4), ("Gaussian", ["ILO auto"], 4)]
+    assert script.asked == [("inpainting", ["ILO auto", "ILO (release)"], 4), ("Gaussian", ["ILO auto"], 4)]
     rows = pd.read_csv(tmp_path / "auto.csv")
     assert rows["image"].unique().tolist() == ["CelebA 33", "CelebA 34", "CelebA 35", "CelebA 36"]
-    assert set(rows["method"]) == {"ILO auto", "ILO auto, sharp", "oracle", "release"}
+    assert set(rows["method"]) == {"ILO auto", "ILO auto, sharp", "oracle", "ILO (release)"}
     settings = pd.read_csv(tmp_path / "auto_settings.csv")
     assert settings["task"].tolist() == ["inpainting", "Gaussian"]
     script.main(["--to", str(tmp_path / "all.csv"), "--images", "1"])

@@ -1,12 +1,12 @@
 """The methods that ILO is compared with, each with its source; all take the same operators and measurements.
 
-`csgm` and `pulse` search a generator by `ilo.recover` and return its `Result`. The others know nothing of faces:
-``method(A, y, …) -> images``, (B, C, H, W) in [−1, 1], each problem of the batch by itself, the same call giving the
-same images.
+`csgm`, `pulse` and `release` search a generator by `ilo.recover` and return its `Result`. The others know nothing of
+faces: ``method(A, y, …) -> images``, (B, C, H, W) in [−1, 1], each problem of the batch by itself, the same call giving
+the same images.
 """
 
 from ilo.baselines.field import smooth_field
-from ilo.baselines.generative import csgm, keep_norms, one_cycle_drop, pulse
+from ilo.baselines.generative import csgm, one_cycle_drop, pulse, release
 from ilo.baselines.interpolation import bicubic
 from ilo.baselines.sparse import cosine_transform, fista, lasso_dct, lasso_wavelet, wavelet_transform
 from ilo.baselines.tv import total_variation, variation
@@ -21,11 +21,11 @@ __all__ = [
     "deep_decoder",
     "default_weight",
     "fista",
-    "keep_norms",
     "lasso_dct",
     "lasso_wavelet",
     "one_cycle_drop",
     "pulse",
+    "release",
     "smooth_field",
     "total_variation",
     "variation",

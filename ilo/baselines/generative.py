@@ -1,16 +1,16 @@
-"""The methods that search a generator's latent space: CSGM and PULSE, as settings of `ilo.recover`."""
+"""What others run with a generator: CSGM, PULSE and the ILO authors' release, as settings of `ilo.recover`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ilo.generators.base import Generator
 from ilo.recovery import recover
-from ilo.solver.objectives import GeoCross, SquaredError, SquaredNorm
-from ilo.solver.projections import project_sphere
+from ilo.solver.objectives import GeoCross, Perceptual, SquaredError, SquaredNorm
 from ilo.solver.result import Result
-from ilo.solver.rounds import Round, constant
+from ilo.solver.rounds import Round, SearchRound, constant, keep_norms
+from ilo.solver.schedules import release_rounds
 
 
 def csgm(
@@ -105,6 +105,46 @@ def pulse(
     return recover(G, A, y, rounds=[round_], objective=objective, restarts=restarts, **options)
 
 
+def release(
+    G: Generator,
+    A: Callable[[Tensor], Tensor],
+    y: Tensor,
+    *,
+    rounds: Sequence[SearchRound] | None = None,
+    perceptual: nn.Module | None = None,
+    geocross: float = 0.01,
+    **options: Any,
+) -> Result:
+    """ILO as its authors' code runs it by default: no ball (github.com/giannisdaras/ilo, its default flags).
+
+        SquaredError + LPIPS (VGG) + geocross·GEOCROSS,   over `ilo.release_rounds`
+
+    LPIPS compares images, so it goes with inpainting and with operators that measure images of 1 or 3 channels; where
+    measurements are none, as in compressed sensing, it is left out. Of inpainting it compares the image with itself,
+    the seen pixels put in: made for holes in a picture, on scattered pixels it costs more than it brings. GEOCROSS, of
+    the latents that are searched, is 0 where there is a single latent per image. Theirs takes LPIPS at 256 pixels;
+    smaller images are compared at their own size, from 64 on.
+
+    Args:
+        G, A, y: as in `ilo.recover`.
+        rounds: None: `ilo.release_rounds`.
+        perceptual: (images, images) -> distance (B, 1, 1, 1); None: LPIPS with the VGG trunk.
+        geocross: weight of GEOCROSS, at least 0.
+        options: of `ilo.recover`: rng, start, callback, progress.
+
+    Returns:
+        `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative weight.
+    """
+    if not geocross >= 0:
+        raise ValueError(f"geocross must be at least 0, got {geocross!r}")
+    objective = SquaredError(A, y)
+    if hasattr(A, "fill") or (y.ndim == 4 and y.shape[1] in (1, 3)):
+        objective = objective + Perceptual(A, y, perceptual)
+    for name in _sets_of_styles(G):
+        objective = objective + geocross * GeoCross(name)
+    return recover(G, A, y, rounds=rounds or release_rounds(G), objective=objective, **options)
+
+
 def one_cycle_drop(t: float) -> float:
     """PULSE's factor of the learning rate at a fraction t ∈ [0, 1] of the search ("linear1cycledrop").
 
@@ -113,14 +153,6 @@ def one_cycle_drop(t: float) -> float:
     if t < 0.9:
         return 1 - 0.9 * abs(t / 0.45 - 1)
     return 0.1 + (0.001 - 0.1) * (t - 0.9) / 0.1
-
-
-def keep_norms(x: Tensor, start: Tensor) -> Tensor:
-    """Constraint: every vector of a set of styles (B, vectors, width), or else every sample, keeps its start's norm."""
-    if x.ndim != 3:
-        return project_sphere(x, start.flatten(1).norm(dim=1))
-    vectors = x.flatten(0, 1)  # (B · vectors, width)
-    return project_sphere(vectors, start.flatten(0, 1).norm(dim=1)).view_as(x)
 
 
 def _sets_of_styles(G: Generator) -> list[str]:

@@ -16,6 +16,12 @@ from ilo.cli.results import write_results
 from ilo.generators import Generator
 from ilo.operators.tasks import TASKS, Task
 
+FIXED = {
+    "paper": ilo.paper_rounds,
+    "whitened": ilo.whitened_rounds,
+    "release": ilo.release_rounds,
+    "csgm": ilo.latent_rounds,
+}
 DESCRIPTION = """\
 Recover a photo from measurements of it.
 
@@ -63,11 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_solver(solver) -> None:
     solver.add_argument(
         "--rounds",
-        choices=("auto", "fixed", "csgm"),
+        choices=("auto", *FIXED),
         default="auto",
         help="auto: layer, radius and stopping point are chosen by measurements that are held out, the image is the "
-        "mean of several solutions, sharp.png is one solution, and spread.png shows where they differ; fixed: "
-        "ilo.default_rounds; csgm: the latent alone (default: auto)",
+        "mean of several solutions, sharp.png is one solution, and spread.png shows where they differ; paper: ILO as "
+        "published, ilo.paper_rounds; whitened: ilo.whitened_rounds; release: the authors' code by default, without a "
+        "ball; csgm: the latent alone (default: auto)",
     )
     solver.add_argument("--budget", type=int, help=f"auto: gradient evaluations, at most (default: {Auto.budget})")
     solver.add_argument("--samples", type=int, help=f"auto: solutions side by side (default: {Auto.samples})")
@@ -78,7 +85,7 @@ def _add_solver(solver) -> None:
         help="auto: the noise of the measurements (default: that of --noise where the program adds it, else estimated)",
     )
     solver.add_argument("--generator", default="dcgan-digiface64", help="name or file (default: %(default)s)")
-    solver.add_argument("--restarts", type=int, help="fixed, csgm: starting latents tried (default: 3)")
+    solver.add_argument("--restarts", type=int, help="all but auto: starting latents tried (default: 4)")
     solver.add_argument("--seed", type=int, default=0, help="(default: 0)")
     solver.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     solver.add_argument("--half", action="store_true", help="compute in bfloat16: less memory, images differ by 1 %%")
@@ -126,12 +133,12 @@ def _settle_solver(options: argparse.Namespace) -> None:
     of_auto = {"budget": Auto.budget, "samples": Auto.samples, "noise_known": None}
     if options.rounds == "auto":
         if options.restarts is not None:
-            print("ilo: --restarts is of --rounds fixed and csgm, and not used; auto has --samples", file=sys.stderr)
+            print("ilo: --restarts is not used by --rounds auto, which has --samples", file=sys.stderr)
     elif given := [f"--{name.replace('_', '-')}" for name in of_auto if getattr(options, name) is not None]:
         raise ValueError(f"{' and '.join(given)} cannot go with --rounds {options.rounds}, only with auto")
     if options.noise_known is not None and not 0 <= options.noise_known < math.inf:
         raise ValueError(f"--noise-known is a standard deviation of at least 0, got {options.noise_known}")
-    for name, default in {**of_auto, "restarts": 3}.items():
+    for name, default in {**of_auto, "restarts": 4}.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
 
@@ -145,12 +152,16 @@ def _generator(options: argparse.Namespace) -> Generator:
 
 
 def _recover(options: argparse.Namespace, G: Generator, seen: Measured) -> "ilo.Result":
-    restarts = options.restarts
+    common = {"rng": options.seed, "progress": not options.quiet}
     if options.rounds == "auto":
         known = seen.noise if options.noise_known is None else options.noise_known
-        rounds, restarts = ilo.Auto(budget=options.budget, samples=options.samples, noise=known), 1
-    else:
-        rounds = ilo.csgm_rounds(G) if options.rounds == "csgm" else ilo.default_rounds(G)
-    return ilo.recover(
-        G, seen.A, seen.y, rounds=rounds, rng=options.seed, restarts=restarts, progress=not options.quiet
-    )
+        rounds = ilo.Auto(budget=options.budget, samples=options.samples, noise=known)
+        return ilo.recover(G, seen.A, seen.y, rounds=rounds, **common)
+    common["restarts"] = options.restarts
+    if options.rounds == "release":
+        return ilo.baselines.release(G, seen.A, seen.y, **common)
+    rounds = FIXED[options.rounds](G)
+    if options.rounds in ("paper", "csgm"):
+        noise = seen.noise or 0.0
+        common["start"] = ilo.linear_start(G, seen.A, seen.y, restarts=options.restarts, rng=options.seed, noise=noise)
+    return ilo.recover(G, seen.A, seen.y, rounds=rounds, **common)

@@ -13,14 +13,21 @@ from ilo.files import written_atomically
 from ilo.images import write_image
 from ilo.solver.result import Result
 
+NAMES = {  # of `ilo.study.METHODS`
+    "auto": "ILO auto",
+    "paper": "ILO",
+    "whitened": "ILO (whitened)",
+    "release": "ILO (release)",
+    "csgm": "CSGM",
+}
+
 
 def write_results(out: Path, options: argparse.Namespace, result: Result, seen: Measured) -> list[str]:
     """Write images, result and report of the one problem; say its scores; return the files' names."""
     images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
     write_image(out / "recovered.png", images[0])
     result.save(out / "result.safetensors")
-    name = "CSGM" if options.rounds == "csgm" else "ILO"
-    columns = {"Measurements": seen.A.cpu().picture(seen.y.cpu()), name: images}
+    columns = {"Measurements": seen.A.cpu().picture(seen.y.cpu()), NAMES[options.rounds]: images}
     written = ["recovered.png", "comparison.png", "result.safetensors", "report.json"]
     if options.rounds == "auto":
         columns |= _write_what_auto_adds(out, result)
@@ -48,7 +55,7 @@ def _write_what_auto_adds(out: Path, result: Result) -> dict[str, Tensor]:
     write_image(out / "spread.png", spread[0])
     with written_atomically(out / "tries.csv") as temporary:
         result.tries.to_csv(temporary, index=False)
-    return {"ILO, sharp": sharp, "Spread": spread}
+    return {"ILO auto, sharp": sharp, "Spread": spread}
 
 
 def _write_comparison(path: Path, columns: dict[str, Tensor]) -> None:

@@ -82,6 +82,13 @@ def keep_norm(x: Tensor, start: Tensor) -> Tensor:
     return project_sphere(x, start.flatten(1).norm(dim=1))
 
 
+def keep_norms(x: Tensor, start: Tensor) -> Tensor:
+    """Constraint: every vector of a set of styles (B, vectors, width), or else every sample, keeps its start's norm."""
+    if x.ndim != 3:
+        return keep_norm(x, start)
+    return keep_norm(x.flatten(0, 1), start.flatten(0, 1)).view_as(x)  # (B · vectors, width)
+
+
 @dataclass(frozen=True)
 class Descent:
     """What every round here has: gradient steps on the input of one layer.

@@ -1,11 +1,11 @@
-"""Schedules of rounds: what to run when nobody says otherwise, and what others have run."""
+"""Schedules of rounds: those of the paper, of its authors' release, of CSGM, and one of ours."""
 
 import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator
 from ilo.solver.lbfgs import lbfgs
-from ilo.solver.rounds import Round, SearchRound, constant
+from ilo.solver.rounds import Round, SearchRound, constant, keep_norms
 from ilo.solver.whitened import PriorRound, feature_prior
 
 # The radii of the release's README for StyleGAN2-1024: layer, of features, of latents (18 × 512); and our steps.
@@ -30,31 +30,21 @@ def latent_rounds(G: Generator) -> list[Round]:
     return [Round(layer=0, steps=300, lr=0.1, schedule=constant, optimiser=lbfgs)]
 
 
-def default_rounds(G: Generator) -> list[SearchRound]:
-    """CSGM, then the inputs of deeper layers: the fixed schedule, which most experiments run.
+def whitened_rounds(G: Generator) -> list[SearchRound]:
+    """A fixed schedule of ours: layer 1 in coordinates whitened by its prior, from the prior's mean, then a ball.
 
-    `ilo.recover` takes "auto" where no rounds are given; on the command line this is ``--rounds fixed``.
-
-    Where the state is one tensor, layer 1 is searched in coordinates whitened by its prior, from the prior's mean, then
-    layer 2 in an l1 ball. A StyleGAN2 is searched at the inputs of its blocks of 8, 16 and 32 pixels, features and
-    styles together, inside the ILO release's radii (`style_rounds`). Other generators search layer 1 from what layer 0
-    found, then layer 2 in a ball.
+    150 steps at layer 1 and 100 at layer 2, in an l1 ball of 1000 about what layer 1 found; the latent is not searched.
+    It goes with a state of one tensor and at least two layers, such as a DCGAN's. Any other generator gets
+    `csgm_rounds` and the deeper rounds of `paper_rounds`, since there is no prior to whiten by.
     """
-    first = csgm_rounds(G)
-    if G.num_layers == 1:
-        return first
     start = G.sample(1, 0)
-    if set(start) == {"features"}:
-        second = PriorRound(prior=feature_prior(G, 1), steps=150, lr=0.1)
-    elif {"latents", "styles"} & set(G.run(start, 0, 1)):
-        return [*first, *style_rounds(G)]
-    else:
-        second = Round(1, steps=150, lr=0.05)
-    deeper = [Round(layer=2, steps=100, lr=0.03, radius=1000.0)]
-    return [*first, second, *deeper][: G.num_layers]
+    if G.num_layers == 1 or set(start) != {"features"}:
+        return [*csgm_rounds(G), *paper_rounds(G)[1:]]
+    whitened = PriorRound(prior=feature_prior(G, 1), steps=150, lr=0.1)
+    return [whitened, Round(layer=2, steps=100, lr=0.03, radius=1000.0)][: G.num_layers - 1]
 
 
-def paper_rounds(G: Generator, radius: float = 1000.0) -> list[Round]:
+def paper_rounds(G: Generator, radius: float | None = 1000.0) -> list[Round]:
     """ILO as the paper has it: the latent, then deeper layers, each in an l1 ball about what the round before found.
 
     The latent is searched by `latent_rounds`, to be started from `ilo.linear_start`; then 150 steps at layer 1 and 100
@@ -63,8 +53,8 @@ def paper_rounds(G: Generator, radius: float = 1000.0) -> list[Round]:
     radii scaled to its size (`style_rounds`).
 
     Args:
-        radius: r_2 > 0, of both balls; not of a StyleGAN2. On portraits 1000 is level with the best of 100 to
-            3000 (data/reference/tuning_first_stage.csv).
+        radius: r_2 > 0, of both balls; None: no ball. Not of a StyleGAN2. On portraits 1000 is level with the best of
+            100 to 3000 (data/reference/tuning_first_stage.csv).
     """
     if {"latents", "styles"} & set(G.run(G.sample(1, 0), 0, min(1, G.num_layers - 1))):
         return [*latent_rounds(G), *style_rounds(G)]
@@ -105,5 +95,16 @@ def _spread(name: str, styles: Tensor) -> float:
 
 
 def release_rounds(G: Generator) -> list[Round]:
-    """The ILO authors' release by default: 50, 50, 25 and 25 steps at 0.1, no radius, at layers 0 to 3."""
-    return [Round(layer, steps, lr=0.1) for layer, steps in enumerate((50, 50, 25, 25)[: G.num_layers])]
+    """The rounds of the ILO authors' release by default: 50, 50, 25 and 25 steps at 0.1, at layers 0 to 3, no radius.
+
+    What a layer's features are is free; latents, styles and noise maps keep, vector by vector, the norm that they began
+    the round with. With its objective this is `ilo.baselines.release`.
+    """
+    rounds, state = [], G.sample(1, 0)
+    for layer, steps in enumerate((50, 50, 25, 25)[: G.num_layers]):
+        free = {"features"} if layer else set()
+        held = {name: keep_norms for name in G.variables(state) if name not in free}
+        rounds.append(Round(layer, steps, lr=0.1, constraint=held or None))
+        with torch.no_grad():
+            state = G.run(state, layer, layer + 1)
+    return rounds

@@ -3,6 +3,7 @@
 They are apart from the searches of a generator so that no edit of the solver makes a grid compute them again.
 """
 
+import torch
 from torch import Tensor
 
 from ilo.baselines.interpolation import bicubic
@@ -11,6 +12,7 @@ from ilo.baselines.tv import total_variation
 from ilo.baselines.untrained import deep_decoder
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
+from ilo.rng import seed_of, stream
 
 
 def by_total_variation(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
@@ -31,6 +33,11 @@ def by_lasso_dct(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int,
 def by_deep_decoder(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """`ilo.baselines.deep_decoder`, from the grid's seed."""
     return deep_decoder(A, y, rng=rng)
+
+
+def by_four_decoders(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
+    """The mean of four decoders, whose seeds follow from the grid's: what averaging is worth to it."""
+    return torch.stack([deep_decoder(A, y, rng=seed_of(stream(rng, "network", i))) for i in range(4)]).mean(0)
 
 
 def by_bicubic(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:

@@ -12,7 +12,7 @@ from ilo.generators.base import Generator
 from ilo.operators import measure
 from ilo.study.cells import image_seed
 from ilo.study.grid import run
-from ilo.study.methods import COMPARED, METHODS, methods_for
+from ilo.study.methods import COMPARED, METHODS, RESTARTS, methods_for
 from ilo.study.problems import Problem
 from ilo.study.store import kept_images
 from ilo.study.subjects import Subjects
@@ -26,18 +26,18 @@ def compare(
     problems: Sequence[Problem],
     *,
     G: Generator,
-    restarts: int = 3,
-    share: float = 1.0,
-    radius: float | None = None,
+    names: Sequence[str] = COMPARED,
     leave_out: Sequence[str] = (),
+    restarts: int = RESTARTS,
+    share: float = 1.0,
     **options,
 ) -> pd.DataFrame:
     """Recover every image under every problem by every method that can: `ilo.study.run` on `methods_for`.
 
     Args:
         images, problems, G: as in `ilo.study.run`, and so are `options` (seeds, keep_images, …).
-        restarts, share, radius: of the searches.
-        leave_out: names of methods; "ILO" is CSGM too.
+        names: of methods, of `ilo.study.METHODS`. leave_out: some of them not.
+        restarts, share: of the searches, as in `methods_for`.
 
     Returns:
         Rows of `ilo.study.run`.
@@ -47,11 +47,11 @@ def compare(
     """
     if unknown := sorted(set(leave_out) - METHODS.keys()):
         raise ValueError(f"no method {unknown}: there are {', '.join(METHODS)}")
-    names = [name for name in COMPARED if name not in leave_out]
+    names = [name for name in names if name not in leave_out]
     groups: dict[tuple[str, ...], list[Problem]] = {}
     chosen = {}
     for problem in problems:
-        methods = methods_for(problem, names, restarts=restarts, share=share, radius=radius)
+        methods = methods_for(problem, names, restarts=restarts, share=share)
         groups.setdefault(tuple(methods), []).append(problem)
         chosen[tuple(methods)] = methods
     return pd.concat(

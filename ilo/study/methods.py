@@ -1,8 +1,21 @@
 """The methods of the experiments, by name, so that "ILO" and "TV" mean the same in every figure.
 
 Each has the one signature of a grid's methods (`ilo.study.cells.Method`), and a line of `METHODS`. All see the same
-measurements, and the searches of the generator the same starting latents. The names are those of `ilo.plots.METHODS`,
-which gives each its colour and its place.
+measurements. The names are those of `ilo.plots.METHODS`, which gives each its colour and its place.
+
+| name | what it is |
+| --- | --- |
+| CSGM | the latent alone (Bora et al. 2017), by its best search here: L-BFGS from the linear estimate, restarts |
+| CSGM (published) | the same by its authors' setting: Adam at 0.1, 500 steps, 2 random restarts |
+| PULSE | the latent on its sphere (Menon et al. 2020), with the authors' schedule, at twice their rate |
+| ILO | the paper's: from CSGM's solution on, deeper rounds, each in an l1 ball: `ilo.paper_rounds` |
+| ILO (no ball) | the same without its balls |
+| ILO (release) | its authors' code by default: no ball, LPIPS beside the squared error: `ilo.baselines.release` |
+| ILO (whitened) | ours: layer 1 from its prior's mean in whitened coordinates, then a ball: `ilo.whitened_rounds` |
+| ILO auto · ILO auto, sharp | ours, `rounds="auto"`: the mean of several solutions · one solution |
+| Smooth field | no search: what the measurements say of a smooth image: `ilo.baselines.smooth_field` |
+| TV · LASSO (DCT) · LASSO (wavelet) · Deep decoder · Bicubic | no generator: `ilo.baselines` |
+| Deep decoder (mean of 4) | four of them, averaged: to its one what "ILO auto" is to "ILO auto, sharp" |
 
 The column `evaluations` counts forward and backward passes through the generator, per image: what a search costs.
 """
@@ -17,14 +30,15 @@ from ilo.auto.plan import Auto
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.recovery import recover
+from ilo.solver.linear_start import linear_start
 from ilo.solver.result import Result
-from ilo.solver.rounds import Round, with_share
-from ilo.solver.schedules import csgm_rounds, default_rounds, release_rounds
+from ilo.solver.rounds import Round, SearchRound, with_share
+from ilo.solver.schedules import latent_rounds, paper_rounds, release_rounds, whitened_rounds
 from ilo.study import autos, classical
 from ilo.study.cells import Answer, Method
 from ilo.study.problems import Problem
 
-BALLS = "ILO (l1 balls)"
+RESTARTS = 4
 
 
 def searches(
@@ -34,40 +48,59 @@ def searches(
     G: Generator,
     rng: int,
     noise: float,
-    restarts: int = 3,
+    restarts: int = RESTARTS,
     share: float = 1.0,
-    radius: float | None = None,
+    radius: float | None = 1000.0,
 ) -> dict[str, Answer]:
-    """Search the generator: "CSGM" from `restarts` latents, and "ILO" by `ilo.default_rounds` from what that found.
+    """Search the generator as the paper does: "CSGM", then "ILO" from what that found, by `ilo.paper_rounds`.
 
-    CSGM goes without the penalty on its latent, which makes it worse on this project's generator: 24.7 against 20.7 dB
-    at 10 % of the pixels (`python -m benchmarks tune`).
+    CSGM goes without the penalty on its latent, which makes it worse (data/reference/tuning_first_stage.csv).
 
     Args:
         share: of the steps of every round, in (0, 1]: less for a look in less time.
-        radius: also "ILO (l1 balls)", from the same CSGM solution: ILO as the paper has it, 150 steps at layer 1 and
-            100 at layer 2, each in an l1 ball of this radius about the solution of the round before.
+        radius: of ILO's balls, None for none; not of a StyleGAN2's.
     """
-    first = shortened(csgm_rounds(G), share)
-    found = recover(G, A, y, rounds=first, rng=rng, restarts=restarts, progress=False)
-    spent = restarts * _steps(first)
-    answers = {"CSGM": _answer(found, spent)}
-    continued = {"ILO": default_rounds(G)[len(first) :]}
-    if radius is not None:
-        balls = [Round(1, steps=150, lr=0.05, radius=radius), Round(2, steps=100, lr=0.03, radius=radius)]
-        continued[BALLS] = [round_ for round_ in balls if round_.layer < G.num_layers]
-    for name, rounds in continued.items():
-        result = found
-        if rounds:
-            rounds = shortened(rounds, share)
-            start = G.run(found.state, found.layer, rounds[0].start_layer)
-            result = recover(G, A, y, rounds=rounds, start=start, rng=rng, progress=False)
-        answers[name] = _answer(result, spent + _steps(rounds))
-    return answers
+    rounds = shortened(paper_rounds(G, radius), share)
+    start = linear_start(G, A, y, restarts=restarts, rng=rng, noise=noise)
+    found = recover(G, A, y, rounds=rounds, start=start, rng=rng, restarts=restarts, progress=False)
+    spent = restarts * rounds[0].steps
+    return {
+        "CSGM": Answer(found.rounds[0].images, {"evaluations": spent}),
+        "ILO": _answer(found, spent + _steps(rounds[1:])),
+    }
+
+
+def no_ball(A: LinearOperator, y: Tensor, **options) -> Answer:
+    """`searches` without radii: what the balls are worth."""
+    return searches(A, y, radius=None, **options)["ILO"]
+
+
+def strong_csgm(
+    A: LinearOperator,
+    y: Tensor,
+    *,
+    G: Generator,
+    rng: int,
+    noise: float,
+    restarts: int = RESTARTS,
+    share: float = 1.0,
+) -> Answer:
+    """The first round of `searches` alone."""
+    rounds = shortened(latent_rounds(G), share)
+    start = linear_start(G, A, y, restarts=restarts, rng=rng, noise=noise)
+    found = recover(G, A, y, rounds=rounds, start=start, rng=rng, restarts=restarts, progress=False)
+    return _answer(found, restarts * _steps(rounds))
+
+
+def published_csgm(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0) -> Answer:
+    """`ilo.baselines.csgm` as its authors ran it on CelebA without the penalty: 500 steps at 0.1, 2 restarts."""
+    steps, restarts = max(1, round(500 * share)), 2
+    found = baselines.csgm(G, A, y, steps=steps, restarts=restarts, penalty=0.0, rng=rng, progress=False)
+    return _answer(found, restarts * steps)
 
 
 def pulse(
-    A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, restarts: int = 3, share: float = 1.0
+    A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, restarts: int = RESTARTS, share: float = 1.0
 ) -> Answer:
     """`ilo.baselines.pulse`, with as many restarts as CSGM has, and twice the published rate.
 
@@ -78,56 +111,93 @@ def pulse(
     return _answer(found, restarts * steps)
 
 
-def release(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float) -> Answer:
-    """The ILO authors' rounds without radii, their steps scaled to the gradient evaluations of `rounds="auto"`."""
-    rounds = release_rounds(G)
-    rounds = with_share(rounds, Auto.budget / _steps(rounds))
+def whitened(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0) -> Answer:
+    """`ilo.whitened_rounds`: from the prior's mean where the state is one tensor, else from a drawn latent."""
+    rounds = shortened(whitened_rounds(G), share)
     return _answer(recover(G, A, y, rounds=rounds, rng=rng, progress=False), _steps(rounds))
 
 
+def release(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0) -> Answer:
+    """`ilo.baselines.release`, with the steps that are the default there."""
+    rounds = shortened(release_rounds(G), share)
+    return _answer(baselines.release(G, A, y, rounds=rounds, rng=rng, progress=False), _steps(rounds))
+
+
+def smooth_field(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float) -> Tensor:
+    """`ilo.baselines.smooth_field`, which sees of the generator its images' mean and how smooth they are."""
+    return baselines.smooth_field(G, A, y, noise=noise)
+
+
 METHODS: dict[str, Method] = {
-    "ILO": searches,
+    "CSGM": strong_csgm,
+    "CSGM (published)": published_csgm,
     "PULSE": pulse,
-    "Deep decoder": classical.by_deep_decoder,
-    "TV": classical.by_total_variation,
-    "LASSO (wavelet)": classical.by_lasso_wavelet,
-    "LASSO (DCT)": classical.by_lasso_dct,
-    "Bicubic": classical.by_bicubic,
+    "ILO": searches,
+    "ILO (no ball)": no_ball,
+    "ILO (release)": release,
+    "ILO (whitened)": whitened,
     "ILO auto": autos.automatic,
-    "release": release,
+    "Smooth field": smooth_field,
+    "TV": classical.by_total_variation,
+    "LASSO (DCT)": classical.by_lasso_dct,
+    "LASSO (wavelet)": classical.by_lasso_wavelet,
+    "Deep decoder": classical.by_deep_decoder,
+    "Deep decoder (mean of 4)": classical.by_four_decoders,
+    "Bicubic": classical.by_bicubic,
 }
 # The names of their rows, of those that answer for several.
-ANSWERS = {"ILO": ("CSGM", "ILO"), "ILO auto": ("ILO auto", "ILO auto, sharp", "oracle")}
-COMPARED = tuple(name for name in METHODS if name not in ("ILO auto", "release"))  # in the experiments, side by side
+ANSWERS = {
+    "ILO": ("CSGM", "ILO"),
+    "ILO auto": ("ILO auto", "ILO auto, sharp", "oracle"),
+}
+# In the experiments, side by side; CSGM comes with ILO. The second settings of methods are in the reference rows.
+COMPARED = (
+    *("ILO auto", "ILO", "ILO (whitened)", "PULSE", "Smooth field"),
+    *("LASSO (DCT)", "LASSO (wavelet)", "TV", "Deep decoder", "Bicubic"),
+)
 
 
 def methods_for(
     problem: Problem,
     names: Sequence[str] = COMPARED,
     *,
-    restarts: int = 3,
+    restarts: int = RESTARTS,
     share: float = 1.0,
-    radius: float | None = None,
+    radius: float = 1000.0,
 ) -> dict[str, Method]:
-    """Return those of `METHODS` that can solve `problem`: bicubic interpolation is one of super-resolution alone.
+    """Return the methods that answer for `names` and can solve `problem`: bicubic is one of super-resolution alone.
 
-    restarts, share, radius: of `searches` and `pulse`.
+    A name that another of the chosen methods answers for brings nothing of its own: "CSGM" beside "ILO".
+
+    restarts, share, radius: of the searches of a generator that have them; auto has the share of its budget.
 
     ValueError for a name that there is not.
     """
-    if unknown := sorted(set(names) - METHODS.keys()):
-        raise ValueError(f"no method {unknown}: there are {', '.join(METHODS)}")
-    chosen = {name: METHODS[name] for name in names if name != "Bicubic" or problem.task == "super-resolution"}
-    settings = {"ILO": {"restarts": restarts, "share": share, "radius": radius}}
-    settings["PULSE"] = {"restarts": restarts, "share": share}
-    return {name: partial(method, **settings.get(name, {})) for name, method in chosen.items()}
+    chosen = [_method_of(name) for name in names]
+    answered = {answer for name in chosen for answer in ANSWERS.get(name, ()) if answer != name}
+    if problem.task != "super-resolution":
+        answered.add("Bicubic")
+    searched = {"restarts": restarts, "share": share}
+    settings = {name: searched for name in ("CSGM", "ILO (no ball)", "PULSE")}
+    settings["ILO"] = {**searched, "radius": radius}
+    settings |= {name: {"share": share} for name in ("CSGM (published)", "ILO (release)", "ILO (whitened)")}
+    settings["ILO auto"] = {"budget": round(share * Auto.budget)}
+    return {name: partial(METHODS[name], **settings.get(name, {})) for name in chosen if name not in answered}
+
+
+def _method_of(name: str) -> str:
+    """The method that answers for a name."""
+    found = name if name in METHODS else next((m for m, answers in ANSWERS.items() if name in answers), None)
+    if found is None:
+        raise ValueError(f"no method {name!r}: there are {', '.join(METHODS)}")
+    return found
 
 
 def _answer(result: Result, evaluations: int) -> Answer:
     return Answer(result.images, {"evaluations": evaluations})
 
 
-def _steps(rounds) -> int:
+def _steps(rounds: Sequence[SearchRound]) -> int:
     return sum(round_.steps for round_ in rounds)
 
 
