@@ -49,11 +49,13 @@ class Plan:
     """Rounds that are run one after the other (`trunk`), and alternatives for the last (`leaves`), the default last.
 
     finish: steps of the default leaf's search that goes on from the mean of the features, one for all solutions.
+    linear_start: begin at `ilo.linear_start`, not at random latents. It costs 1024 passes forward.
     """
 
     trunk: tuple[SearchRound, ...]
     leaves: tuple[SearchRound, ...]
     finish: int = 0
+    linear_start: bool = False
 
     def rounds(self) -> tuple[SearchRound, ...]:
         return (*self.trunk, *self.leaves)
@@ -80,17 +82,18 @@ class Plan:
 
     def _scaled(self, factor: float) -> "Plan":
         trunk, leaves = (tuple(with_share(rounds, factor, math.floor)) for rounds in (self.trunk, self.leaves))
-        return Plan(trunk, leaves, math.floor(self.finish * factor))
+        return replace(self, trunk=trunk, leaves=leaves, finish=math.floor(self.finish * factor))
 
 
 def plan_for(G: Generator) -> Plan:
     """What to search, in proportions of steps: see `ilo.auto.search`.
 
-    A StyleGAN2 is searched by `ilo.solver.schedules.style_rounds`; other generators whose state is more than one
-    tensor, without whitening.
+    A StyleGAN2 is searched by `ilo.solver.schedules.style_rounds`, from random latents, since passes forward are dear
+    there; other generators start from the linear estimate; those whose state is more than one tensor, without
+    whitening.
     """
     if G.num_layers == 1:
-        return Plan((), (Round(0, steps=100, lr=0.1),))
+        return Plan((), (Round(0, steps=100, lr=0.1),), linear_start=True)
     start = G.sample(1, 0)
     first = Round(0, steps=40, lr=0.1)
     if set(start) == {"features"}:
@@ -102,6 +105,6 @@ def plan_for(G: Generator) -> Plan:
     else:
         second = Round(1, steps=40, lr=0.05)
     if G.num_layers == 2:
-        return Plan((first,), (second,))
+        return Plan((first,), (second,), linear_start=True)
     leaves = tuple(Round(2, steps=30, lr=0.03, radius=radius) for radius in RADII)
-    return Plan((first, second), leaves, finish=40)
+    return Plan((first, second), leaves, finish=40, linear_start=True)

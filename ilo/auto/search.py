@@ -1,8 +1,8 @@
 """The automatic search, `ilo.recover(..., rounds="auto")`, in four steps. Ours, not the paper's.
 
 1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`).
-2. Walk: on the rest, several solutions are searched side by side, each from a latent of its own: the latent first, then
-   the features of layer 1 in whitened coordinates, then those of layer 2 in l1 balls of several radii
+2. Walk: on the rest, several solutions are searched side by side, from latents about the linear estimate: the latent
+   first, then the features of layer 1 in whitened coordinates, then those of layer 2 in l1 balls of several radii
    (`ilo.auto.plan`). At checkpoints along the way the mean of the solutions is a candidate, and so is the generator's
    mean image (`ilo.auto.walk`).
 3. Judge: what a candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image
@@ -96,8 +96,8 @@ def search_automatically(request: Request, watch: Watch, progress: bool) -> Auto
 
 def _walk(request: Request, passes: int, watch: Watch, progress: bool) -> Walk:
     plan = plan_for(request.G).within(request.settings.budget, request.settings.samples, passes)
-    start = drawn_states(request.G, request.seeds, request.samples)
-    return Walk(request.G, plan, start, request.samples, watch, progress)
+    draws = drawn_states(request.G, request.seeds, request.samples)
+    return Walk(request.G, plan, draws, request.samples, watch, progress, request.settings.noise or 0.0)
 
 
 def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate], prior: ImagePrior) -> Verdict:

@@ -10,6 +10,7 @@ from ilo.generators.base import Generator, State
 from ilo.solver.copies import Copies
 from ilo.solver.history import status_of_rows
 from ilo.solver.inputs import frozen_run, words
+from ilo.solver.linear_start import linear_model, linear_starts
 from ilo.solver.loop import Step, Trace, Watch, progress_bar, run_round
 from ilo.solver.objectives import SquaredError
 from ilo.solver.rounds import SearchRound
@@ -30,15 +31,19 @@ class Candidate:
 
 
 class Walk:
-    """Runs the plan on given measurements, from the same starts, and collects candidates on the way.
+    """Runs the plan on given measurements, from the same draws, and collects candidates on the way.
 
+    draws: latents, one for each of the solutions of each problem: they start there, or about the linear estimate.
+    noise: standard deviation of the measurements'; 0: not known.
     traces, rounds, status: of the last pass. evaluations: gradient evaluations per problem, of all passes.
     """
 
-    def __init__(self, G: Generator, plan: Plan, start: State, samples: Copies, watch: Watch, progress: bool):
-        self._G, self.plan, self._start, self._samples = G, plan, start, samples
+    def __init__(
+        self, G: Generator, plan: Plan, draws: State, samples: Copies, watch: Watch, progress: bool, noise: float
+    ):
+        self._G, self.plan, self._draws, self._samples, self._noise = G, plan, draws, samples, noise
         self._watch, self._progress = watch, progress
-        self._last: tuple[State, int] = (start, 0)
+        self._last: tuple[State, int] = (draws, 0)
         self._index = 0  # of the round, over all passes
         self.traces: list[Trace] = []
         self.rounds: list[str] = []
@@ -54,7 +59,10 @@ class Walk:
         self.traces, self.rounds, self.status = [], [], ["converged"] * len(y)
         repeated = self._samples.repeat(y)
         candidates: list[Candidate] = []
-        state, layer = self._start, 0
+        state, layer = self._draws, 0
+        if self.plan.linear_start:
+            model = linear_model(self._G, A, noise=self._noise)
+            state = linear_starts(self._G, model, y, self._draws)
         with progress_bar(sum(round_.steps for round_ in self.plan.rounds()), self._progress) as self._watch.bar:
             for round_ in self.plan.trunk:
                 if not self.stopped:

@@ -22,7 +22,8 @@ from ilo.rng import Rng
 from ilo.solver.copies import Copies
 from ilo.solver.inputs import drawn_states, problems_and_seeds
 
-SAMPLES = 1024
+SAMPLES, FEWEST = 1024, 64
+MOST_NUMBERS = 2**28
 SPREAD = 0.3  # of the latents' own: how far the restarts lie about the estimate
 
 
@@ -54,7 +55,7 @@ def linear_model(
     A: Callable[[Tensor], Tensor],
     *,
     noise: float = 0.0,
-    samples: int = SAMPLES,
+    samples: int | None = None,
     rng: Rng = 0,
     batch: int = 128,
 ) -> LinearModel:
@@ -65,22 +66,25 @@ def linear_model(
     with means and covariances over N samples. N samples know the m × m covariance C_yy up to about trace(C_yy)/N in
     every direction: that much is added, which is what cross-validation chose on faces (between 1 and 4 times that).
 
-    It serves every batch that `A` measures. It costs N runs of the generator without gradients, and N·(m + p) numbers
-    of memory.
+    It serves every batch that `A` measures. It costs N runs of the generator without gradients, and N·m numbers of
+    memory.
 
     Args:
         A: any function of images (B, C, H, W); it need not be linear or differentiable.
         noise: standard deviation of the measurements' noise; 0 where it is not known.
-        samples: N, at least 2.
+        samples: N, at least 2. None: 1024, or so many as keep N·m below 2²⁸ (1 GB), and at least 64.
         rng: of the samples, which are drawn from a stream of their own.
 
     Raises:
         ValueError: fewer than 2 samples.
     """
-    if samples < 2:
+    if samples is not None and samples < 2:
         raise ValueError(f"a mean and a covariance need at least 2 samples, got {samples}")
-    drawn = G.sample(samples, rng, "linear start")
     with repeatable():
+        if samples is None:
+            m = A(G(G.sample(1, rng, "linear start"))).numel()
+            samples = max(FEWEST, min(SAMPLES, MOST_NUMBERS // m))
+        drawn = G.sample(samples, rng, "linear start")
         parts = [
             A(G({name: t[begin : begin + batch] for name, t in drawn.items()})).flatten(1)
             for begin in range(0, samples, batch)

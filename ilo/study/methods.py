@@ -171,8 +171,9 @@ def methods_for(
 
     restarts, share, radius: of the searches of a generator that have them; auto has the share of its budget.
 
-    ValueError for a name that there is not.
+    ValueError for a name that there is not, or a share outside (0, 1].
     """
+    _check_share(share)
     chosen = [_method_of(name) for name in names]
     answered = {answer for name in chosen for answer in ANSWERS.get(name, ()) if answer != name}
     if problem.task != "super-resolution":
@@ -203,6 +204,10 @@ def _steps(rounds: Sequence[SearchRound]) -> int:
 
 def shortened(rounds: Sequence[Round], share: float) -> list[Round]:
     """Return the rounds with `share` of their steps, in (0, 1], at least one each."""
+    _check_share(share)
+    return with_share(rounds, share)
+
+
+def _check_share(share: float) -> None:
     if not 0 < share <= 1:
         raise ValueError(f"share is the part of every round's steps to take, in (0, 1], got {share}")
-    return with_share(rounds, share)
