@@ -1,17 +1,17 @@
-"""Time the solver, or do what is named: python -m benchmarks [solver | stylegan2 | record | tune | first_stage …]."""
+"""Time the solver, or do what is named: python -m benchmarks [solver | stylegan2 | record | tune | …]."""
 
 import importlib
 import sys
 
 SPEED = ("solver", "stylegan2")  # what runs when nothing is named
-BENCHMARKS = (*SPEED, "record", "tune", "first_stage")
+BENCHMARKS = (*SPEED, "record", "tune", "first_stage", "readme")
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:] or [None]
     if name is not None and name not in BENCHMARKS:
         sys.exit(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
     if arguments and name in SPEED:
-        sys.exit(f"{name} takes no arguments; record, tune and first_stage do")
+        sys.exit(f"{name} takes no arguments; the others do")
     for each in [name] if name else SPEED:
         main = importlib.import_module(f"benchmarks.{each}").main
         main(arguments) if arguments else main()
