@@ -1,126 +1,122 @@
-"""How the baselines' settings were chosen: eight values for every method, on images that no experiment tests on.
+"""How the settings of the methods that ILO is compared with were chosen, and auto's start: on CelebA 1–16.
 
-    python -m benchmarks tune                      (or some: python -m benchmarks tune total_variation)
+    python -m benchmarks tune                 (or some: python -m benchmarks tune "Deep decoder" TV)
 
-Four faces of the generator, the astronaut's face and three photos of scikit-image, 64×64. Prints, for every method, the
-mean PSNR in dB of every task and value; which value falls least short of each task's best, on average over the tasks;
-and how far short the default falls. The methods that are fast see every task, those that train or search a network
-half of the images and four tasks. No method gets more than 200 steps here. Some 20 minutes on one slow core.
+Writes data/reference/tuning_methods.csv, a row per problem, method, setting and image, and prints for every method what
+each setting falls short of the problem's best, in dB, on average over the problems and at worst. What is there is not
+run again. No image of these judges anything: reference rows are of CelebA 33–64.
 
-Settings: the factor of `ilo.baselines.default_weight` for LASSO and total variation; the width and the learning rate
-of the deep decoder; CSGM's penalty on the latent; PULSE's learning rate. For the last two the defaults are what
-their authors published, whatever this table says.
+Settings: the factor of `ilo.baselines.default_weight` for total variation and LASSO; width and learning rate of the
+deep decoder; PULSE's learning rate; where the solutions of `rounds="auto"` start. The search of the latent, its
+penalty and the paper's radii have a script of their own (`first_stage`). Needs celebAtest.zip (data/README.md). An
+hour on one core.
 """
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from unittest import mock
 
 import pandas as pd
-import skimage.data
-import torch
-from PIL import Image
 from torch import Tensor
 
 import ilo
 from ilo import baselines, metrics, operators, study
+from ilo.auto import plan, search
 from ilo.baselines import weights
-from ilo.images import astronaut_face
+from ilo.files import written_atomically
+from ilo.provenance import checkout, revision
+from ilo.study.cells import image_seed
 
-SEED = 77
-SHAPE = (3, 64, 64)
+NAMES = [f"CelebA {i}" for i in range(1, 17)]
 FEW = [study.inpainting(0.1), study.gaussian(0.05), study.superres(4), study.denoising(0.3)]
 MANY = [
     *FEW,
-    *(study.inpainting(0.05), study.inpainting(0.2, noise=0.1)),
-    *(study.circulant(0.05), study.circulant(0.2), study.circulant(0.2, noise=0.1)),
-    *(study.superres(2), study.superres(8), study.denoising(0.1), study.denoising(0.5)),
-    *(study.deblurring(2.0), study.colourisation()),
+    *(study.inpainting(keep) for keep in (0.05, 0.2, 0.5)),
+    *(study.gaussian(0.1), study.circulant(0.05), study.superres(2), study.superres(8)),
+    *(study.denoising(0.1), study.deblurring(2.0), study.colourisation(), study.region("mouth"), study.region("half")),
 ]
-FACTORS = (0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4, 3.2)
-PENALTIES = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-DECODERS = tuple((width, lr) for width in (12, 16, 24, 32) for lr in (0.01, 0.03))
+COLUMNS = ["task", "level", "noise", "method", "setting", "image", "psnr", "lpips", "revision"]
 
 
-def prior(method: str, solve: Callable) -> Callable:
+def weighed(method: str, solve: Callable) -> Callable:
     """A method whose setting is the factor of its weight."""
 
     def run(G, A, y: Tensor, noise: float, factor: float) -> Tensor:
-        weight = factor / weights.FACTORS[method] * baselines.default_weight(method, A, noise)
-        return solve(A, y, weight=weight, steps=150)
+        return solve(A, y, weight=factor / weights.FACTORS[method] * baselines.default_weight(method, A, noise))
 
     return run
 
 
-def decoder(G, A, y: Tensor, noise: float, value: tuple[int, float]) -> Tensor:
-    width, lr = value
-    return baselines.deep_decoder(A, y, width=width, lr=lr, steps=200)
+def decoder(G, A, y: Tensor, noise: float, setting: tuple[int, float]) -> Tensor:
+    return baselines.deep_decoder(A, y, width=setting[0], lr=setting[1])
 
 
-def csgm(G, A, y: Tensor, noise: float, value: float) -> Tensor:
-    return baselines.csgm(G, A, y, penalty=value, steps=200, restarts=1, progress=False).images
+def pulse(G, A, y: Tensor, noise: float, lr: float) -> Tensor:
+    return baselines.pulse(G, A, y, lr=lr, progress=False).images
 
 
-def pulse(G, A, y: Tensor, noise: float, value: float) -> Tensor:
-    return baselines.pulse(G, A, y, lr=value, progress=False).images
+def auto(G, A, y: Tensor, noise: float, start: str) -> dict[str, Tensor]:
+    """From the linear estimate of the latent, or from random latents."""
+    planned = replace(plan.plan_for(G), linear_start=start == "linear")
+    with mock.patch.object(search, "plan_for", return_value=planned):
+        found = ilo.recover(G, A, y, rounds=ilo.Auto(noise=noise), progress=False)
+    return {"ILO auto": found.images, "ILO auto, sharp": found.sharp}
 
 
-METHODS: Mapping[str, tuple] = {  # the run, the values tried, the default, the problems, every how manyth image
-    "total_variation": (
-        prior("total_variation", baselines.total_variation), FACTORS, weights.FACTORS["total_variation"], MANY, 1,
-    ),
-    "lasso_dct": (prior("lasso_dct", baselines.lasso_dct), FACTORS, weights.FACTORS["lasso_dct"], MANY, 1),
-    "lasso_wavelet": (
-        prior("lasso_wavelet", baselines.lasso_wavelet), FACTORS, weights.FACTORS["lasso_wavelet"], MANY, 1,
-    ),
-    "deep_decoder": (decoder, DECODERS, (32, 0.03), FEW, 2),
-    "pulse": (pulse, RATES, 0.4, FEW, 2),
-    "csgm": (csgm, PENALTIES, 0.001, FEW, 2),
+METHODS: Mapping[str, tuple] = {  # the run, the settings tried, the problems, how many of the images
+    "TV": (weighed("total_variation", baselines.total_variation), (0.1, 0.2, 0.4, 0.8, 1.2, 1.6), MANY, 16),
+    "LASSO (DCT)": (weighed("lasso_dct", baselines.lasso_dct), (0.4, 0.8, 1.6, 3.2, 6.4), MANY, 16),
+    "LASSO (wavelet)": (weighed("lasso_wavelet", baselines.lasso_wavelet), (0.4, 0.8, 1.6, 3.2, 6.4), MANY, 16),
+    "Deep decoder": (decoder, ((32, 0.03), (64, 0.01), (64, 0.03)), [*FEW, study.deblurring(2.0)], 8),
+    "PULSE": (pulse, (0.4, 0.8, 1.6), FEW, 8),
+    "ILO auto": (auto, ("random", "linear"), FEW[:3], 16),
 }  # fmt: skip
 
 
-@torch.no_grad()
-def tuning_images(G) -> Tensor:
-    """Eight images (8, 3, 64, 64): four in the generator's range, a face and three photos that are not."""
-    photos = [_photo(getattr(skimage.data, name)()) for name in ("chelsea", "coffee", "rocket")]
-    return torch.cat([G(G.sample(4, SEED, "truth")), astronaut_face(), *photos])
+def rows_of(G, method: str, problem: study.Problem, setting, truth: Tensor) -> pd.DataFrame:
+    run = METHODS[method][0]
+    names = NAMES[: len(truth)]
+    A = problem.operator(G.image_shape, rng=0)
+    y = operators.measure(A, truth, noise=problem.noise, rng=[image_seed(0, name) for name in names])
+    found = run(G, A, y, problem.noise, setting)
+    about = {"task": problem.task, "level": problem.level, "noise": problem.noise, "setting": said(setting)}
+    parts = [
+        metrics.evaluate(images, truth)[["psnr", "lpips"]].round(4).assign(method=name, image=names)
+        for name, images in (found if isinstance(found, dict) else {method: found}).items()
+    ]
+    return pd.concat(parts).assign(**about, revision=revision())[COLUMNS]
 
 
-def _photo(pixels) -> Tensor:
-    image = Image.fromarray(pixels).convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    small = image.crop((left, top, left + side, top + side)).resize((64, 64), Image.Resampling.BICUBIC)
-    levels = torch.tensor(list(small.tobytes()), dtype=torch.float32).view(1, 64, 64, 3)
-    return (levels / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
+def said(setting) -> str:
+    return ", ".join(map(str, setting)) if isinstance(setting, tuple) else str(setting)
 
 
-def table(G, method: str, truth: Tensor) -> pd.DataFrame:
-    """Mean PSNR, a row per problem and a column per value."""
-    run, values, _, problems, stride = METHODS[method]
-    rows = {}
-    for problem in problems:
-        A, x = problem.operator(SHAPE, rng=0), truth[::stride]
-        y = operators.measure(A, x, noise=problem.noise, rng=SEED)
-        rows[str(problem)] = [metrics.psnr(run(G, A, y, problem.noise, value), x).mean().item() for value in values]
-    return pd.DataFrame(rows, index=[str(value) for value in values]).T
+def shortfall(rows: pd.DataFrame) -> pd.DataFrame:
+    """dB below the problem's best setting, a row per setting: on average over the problems, and at worst."""
+    means = rows.groupby(["task", "level", "setting"])["psnr"].mean().unstack()
+    short = means.sub(means.max(axis=1), axis=0)
+    return pd.DataFrame({"mean": short.mean(), "worst": short.min(), "where": short.idxmin().astype(str)})
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     if unknown := sorted(set(arguments) - METHODS.keys()):
         sys.exit(f"no method {unknown}: choose from {', '.join(METHODS)}")
+    path = checkout() / "data" / "reference" / "tuning_methods.csv"
     G = ilo.generators.load("dcgan-digiface64")
-    truth = tuning_images(G)
+    truth = study.csgm_test_images(G.image_shape[-1])
+    rows = pd.read_csv(path, dtype={"setting": str}) if path.exists() else pd.DataFrame(columns=COLUMNS)
     for method in arguments or METHODS:
-        began = time.perf_counter()
-        found = table(G, method, truth)
-        short = found.sub(found.max(axis=1), axis=0)  # dB below the task's best value
-        default = str(METHODS[method][2])
-        print(f"{method}: PSNR in dB, {time.perf_counter() - began:.0f} s")
-        print(pd.concat([found, short.mean().to_frame("mean shortfall").T]).round(2).to_string())
-        tried = f"{short[default].mean():.2f} dB on average, {short[default].min():.2f} at worst"
-        print(f"least shortfall: {short.mean().idxmax()}; the default, {default}: {tried}\n", flush=True)
+        _, settings, problems, count = METHODS[method]
+        for problem in problems:
+            for setting in settings:
+                about = (problem.task, problem.level, method, said(setting))
+                if not (rows[["task", "level", "method", "setting"]] == about).all(axis=1).any():
+                    found = rows_of(G, method, problem, setting, truth[:count])
+                    rows = pd.concat([rows, found], ignore_index=True) if len(rows) else found
+                    with written_atomically(path) as temporary:
+                        rows.to_csv(temporary, index=False)
+        print(f"{method}\n{shortfall(rows[rows['method'] == method]).round(2).to_string()}\n", flush=True)
 
 
 if __name__ == "__main__":
