@@ -159,7 +159,7 @@ def run(
             folder, in KEY.error.txt.
     """
     names, truth = _named(images)
-    options["seeds"] = list(options.get("seeds", Grid.seeds))
+    options["seeds"] = [check_count(seed, "each of seeds", least=0) for seed in options.get("seeds", Grid.seeds)]
     grid = Grid(names, truth, list(problems), methods, G, **options)
     folder = cells_folder() if folder is None else Path(folder)
     store.prepare(folder)
@@ -226,7 +226,8 @@ def _keep(folder: Path, cell: Cell, record: Record | BaseException | None) -> No
     told = folder / f"{cell.key}.error.txt"
     if isinstance(record, BaseException):
         with written_atomically(told) as temporary:
-            temporary.write_text(f"{cell}\n\n{''.join(traceback.format_exception(record))}")
+            text = f"{cell}\n\n{''.join(traceback.format_exception(record))}"
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     if record is not None:
         store.write(folder, cell.key, record)
