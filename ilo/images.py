@@ -1,5 +1,7 @@
 """Image files and tensors: images are (B, C, H, W) in [−1, 1], −1 black and 1 full intensity."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,6 +62,14 @@ def read_image(path: str | Path | BinaryIO, size: int | None = None, crop: Box |
         ValueError: not an image, a broken one, or a crop that is not inside it.
     """
     return _to_tensor(_framed(_open_rgb(path), size, crop))
+
+
+def is_transparent(path: str | Path | BinaryIO) -> bool:
+    """Whether an image file has pixels that are transparent, in part or wholly. Errors as `read_image`."""
+    with _opened(path) as image:
+        if not image.has_transparency_data:
+            return False
+        return image.convert("RGBA").getextrema()[3][0] < 255
 
 
 def read_folder(folder: str | Path, size: int) -> dict[str, Tensor]:
@@ -157,11 +167,18 @@ def sample_photo(name: str, size: int) -> Tensor:
 
 
 def _open_rgb(source: str | Path | BinaryIO) -> Image.Image:
+    with _opened(source) as image:
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _opened(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """Open an image; what Pillow raises of it while inside becomes a sentence."""
     if isinstance(source, (str, Path)) and not Path(source).exists():
         raise FileNotFoundError(f"no such image: {source}")
     try:
         with Image.open(source) as image:
-            return _rgb(ImageOps.exif_transpose(image))
+            yield image
     except Image.DecompressionBombError as error:
         raise ValueError(f"{source} is too large an image: {error}") from error
     except IsADirectoryError:

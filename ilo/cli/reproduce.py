@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 from pathlib import Path
 
 DESCRIPTION = """\
@@ -44,11 +43,7 @@ def run(options: argparse.Namespace) -> int:
         for job in jobs:
             print(job.name, json.dumps(job.parameters))
         return 0
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks too, as Ctrl-C does
-    try:
-        done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
     print(reproduce.summary(done))
     return 1 if any(outcome.error for outcome in done.outcomes) else 0
 

@@ -2,8 +2,10 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -147,10 +149,20 @@ def moved(thing, G: Generator):
 
 
 def words(thing) -> str:
-    """Describe an argument for the record: by its repr, with functions by their names and no addresses."""
+    """Describe an argument for the record: by its repr, with functions by their names and no addresses.
+
+    So the records of equal calls are equal, in any process.
+    """
     if hasattr(thing, "__qualname__"):
         return f"{thing.__module__}.{thing.__qualname__}"
+    if isinstance(thing, partial):
+        shown = [words(thing.func), *map(words, thing.args), *(f"{k}={words(v)}" for k, v in thing.keywords.items())]
+        return f"partial({', '.join(shown)})"
+    if isinstance(thing, Mapping):
+        return f"{{{', '.join(f'{k!r}: {words(v)}' for k, v in thing.items())}}}"
+    if isinstance(thing, (list, tuple)):
+        return f"({', '.join(map(words, thing))})"
     if is_dataclass(thing):
         shown = (f"{f.name}={words(getattr(thing, f.name))}" for f in fields(thing) if f.repr)
         return f"{type(thing).__name__}({', '.join(shown)})"
-    return repr(thing)
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
