@@ -20,6 +20,7 @@ from ilo.generators.base import Generator, State
 from ilo.operators.base import check_count
 
 FORMAT = "ilo-result-2"
+CONTIGUOUS = torch.contiguous_format
 OLDER = "ilo-result-1"  # had no checksum
 
 
@@ -68,7 +69,8 @@ class Result:
         OSError where it cannot be written; what was at `path` stays.
         """
         path = Path(path)
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
+        # clones, because safetensors takes no two names of one memory
+        tensors = {name: t.detach().cpu().clone(memory_format=CONTIGUOUS) for name, t in self._tensors().items()}
         tensors |= _columns("history", self.history)
         metadata = {
             "format": FORMAT,
