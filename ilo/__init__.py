@@ -47,8 +47,8 @@ _HOMES = {
 }
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
-    "arithmetic", "assets", "auto", "cli", "files", "images", "metrics", "perceptual", "plots", "provenance",
-    "publish", "reproduce", "rng", "solver", "verify",
+    "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "metrics", "perceptual", "plots",
+    "provenance", "publish", "reproduce", "rng", "solver", "verify",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -58,10 +58,12 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import assets as assets
     from ilo import auto as auto
     from ilo import baselines as baselines
+    from ilo import checks as checks
     from ilo import cli as cli
     from ilo import files as files
     from ilo import generators as generators
     from ilo import images as images
+    from ilo import index as index
     from ilo import metrics as metrics
     from ilo import operators as operators
     from ilo import perceptual as perceptual

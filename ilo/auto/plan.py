@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from numbers import Real
 
+from ilo.checks import check_count
 from ilo.generators.base import Generator
-from ilo.operators.base import check_count
 from ilo.solver.rounds import Round, SearchRound, with_share
 from ilo.solver.schedules import csgm_rounds, style_rounds
 from ilo.solver.whitened import PriorRound, feature_prior

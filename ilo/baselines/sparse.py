@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ilo.baselines.checks import check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
+from ilo.checks import check_count
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 from ilo.operators.separable import cosine_matrix
 
 Transform = Callable[[Tensor], Tensor]

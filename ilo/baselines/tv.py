@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ilo.baselines.checks import check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
+from ilo.checks import check_count
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 
 GRADIENT_NORM_SQUARED = 8.0  # Chambolle's (2004) bound on ‖∇‖² of two-dimensional forward differences
 DATA_STEP = 3.0  # of the dual step sizes' ratio: found by trial on inpainting, Gaussian, super-resolution, denoising

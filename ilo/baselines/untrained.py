@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ilo.arithmetic import repeatable
 from ilo.baselines.checks import check_measurements, check_positive
-from ilo.operators.base import check_count
+from ilo.checks import check_count
 from ilo.rng import Rng, normal, seed_of
 
 EPS = 1e-5  # of the channel normalisation, as batch normalisation has it

@@ -7,7 +7,6 @@ same operator, with the same numbers, wherever it is moved.
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -248,21 +247,6 @@ def check_index(index: Tensor | Sequence[int], size: int) -> Tensor:
     if len(index.unique()) != len(index):
         raise ValueError("row indices must be distinct")
     return index
-
-
-def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return `shape` as a tuple (C, H, W); ValueError unless it is three integers of at least 1."""
-    shape = tuple(shape)
-    if len(shape) != 3:
-        raise ValueError(f"an image's shape is (C, H, W), such as (3, 64, 64), got {shape}")
-    return tuple(check_count(n, "each of C, H and W") for n in shape)
-
-
-def check_count(n: int, what: str, least: int = 1) -> int:
-    """Return `n` as an int; ValueError unless it is an integer (numpy's too, a bool not) of at least `least`."""
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < least:
-        raise ValueError(f"{what} must be an integer of at least {least}, got {n!r}")
-    return int(n)
 
 
 def _list(shape: Sequence[int]) -> str:

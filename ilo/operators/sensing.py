@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ilo.operators.base import LinearOperator, check_count, check_index, check_shape
+from ilo.checks import check_count, check_shape
+from ilo.operators.base import LinearOperator, check_index
 from ilo.rng import Rng, seed_of, stream
 
 Product = Callable[[Tensor], Tensor]

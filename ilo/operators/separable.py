@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import Tensor
 
-from ilo.operators.base import LinearOperator, check_count, check_shape
+from ilo.checks import check_count, check_shape
+from ilo.operators.base import LinearOperator
 
 
 class Separable(LinearOperator):

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ilo.checks import check_count
 from ilo.generators.base import Generator, State
-from ilo.operators.base import check_count
 from ilo.solver.copies import Copies
 from ilo.solver.optimisers import Optimiser, sample_adam
 from ilo.solver.projections import project_l1_ball, project_l2_ball

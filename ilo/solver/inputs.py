@@ -11,9 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ilo.checks import check_count
 from ilo.generators.base import Generator, State
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 from ilo.rng import Rng, seed_of
 from ilo.solver.copies import Copies
 from ilo.solver.rounds import SearchRound, radii

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
+from ilo.checks import check_count
 from ilo.files import written_atomically
 from ilo.generators.base import Generator, State
-from ilo.operators.base import check_count
 
 FORMAT = "ilo-result-2"
 CONTIGUOUS = torch.contiguous_format

@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ilo.checks import check_count
 from ilo.generators.base import Generator, State
-from ilo.operators.base import check_count
 from ilo.solver.copies import Copies
 from ilo.solver.lbfgs import lbfgs
 from ilo.solver.objectives import Objective

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ilo.checks import check_count
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.images import check_images
-from ilo.operators.base import check_count
 from ilo.provenance import cells_folder
 from ilo.solver.loop import is_quiet
 from ilo.study import cells, cluster, store
