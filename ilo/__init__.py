@@ -48,7 +48,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "metrics", "perceptual", "plots",
-    "provenance", "publish", "reproduce", "rng", "solver", "verify",
+    "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import study as study
     from ilo import theory as theory
     from ilo import verify as verify
+    from ilo import watched as watched
     from ilo.auto.plan import Auto as Auto
     from ilo.recovery import recover as recover
     from ilo.solver.extended_range import AlternatingRound as AlternatingRound
