@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ilo.checks import check_count, shown
+from ilo.checks import check_choice, check_count, check_kind, shown
 from ilo.files import written_atomically
 
 Box = tuple[int, int, int, int]
@@ -83,6 +83,7 @@ def read_folder(folder: str | Path, size: int) -> dict[str, Tensor]:
         FileNotFoundError: no such folder.
         ValueError: no image in it, or one that cannot be read.
     """
+    check_count(size, "size", most=LARGEST)
     read = {path: read_image(path, size) for path in image_files(folder)}
     stems = [path.stem for path in read]
     return {path.stem if stems.count(path.stem) == 1 else path.name: image for path, image in read.items()}
@@ -95,7 +96,7 @@ def image_files(folder: str | Path) -> list[Path]:
         FileNotFoundError: no such folder.
         ValueError: no image in it.
     """
-    folder = Path(folder)
+    folder = Path(check_kind(folder, (str, Path), "folder"))
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of images at {folder}")
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
@@ -143,7 +144,7 @@ def write_image(path: str | Path, image: Tensor) -> None:
     check_images(batch, "image")
     if len(batch) != 1 or batch.shape[1] not in (1, 3):
         raise ValueError(f"one image of 1 or 3 channels can be written, got shape {tuple(image.shape)}")
-    path = Path(path)
+    path = Path(check_kind(path, (str, Path), "path"))
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"no image format that can be written has the suffix {path.suffix!r} of {path}: use .png")
     levels = (127.5 * (batch[0].detach().double() + 1)).round().clamp(0, 255).byte()
@@ -160,6 +161,7 @@ def astronaut_face(size: int = 64) -> Tensor:
     """
     from skimage.data import astronaut
 
+    check_count(size, "size", most=LARGEST)
     return _to_tensor(_framed(Image.fromarray(astronaut()), size, (120, 0, 320, 200)))
 
 
@@ -177,8 +179,8 @@ def sample_photo(name: str, size: int) -> Tensor:
     """
     from skimage import data
 
-    if name not in SAMPLE_PHOTOS:
-        raise ValueError(f"no sample photo {name!r}: choose from {', '.join(SAMPLE_PHOTOS)}")
+    check_choice(name, SAMPLE_PHOTOS, "name")
+    check_count(size, "size", most=LARGEST)
     return _to_tensor(_framed(Image.fromarray(getattr(data, name)()).convert("RGB"), size, None))
 
 
@@ -190,6 +192,8 @@ def _open_rgb(source: str | Path | BinaryIO) -> Image.Image:
 @contextmanager
 def _opened(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
     """Open an image; what Pillow raises of it while inside becomes a sentence."""
+    if not isinstance(source, (str, Path)) and not hasattr(source, "read"):
+        raise TypeError(f"the image must be a path or an open file, got {shown(source)}")
     if isinstance(source, (str, Path)) and not Path(source).exists():
         raise FileNotFoundError(f"no such image: {source}")
     try:
@@ -220,7 +224,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _framed(image: Image.Image, size: int | None, crop: Box | None, square: bool = False) -> Image.Image:
     """Crop, then cut out the central square if `square` or a `size` is asked for, then resize."""
     if size is not None:
-        check_count(size, "size", most=LARGEST)
+        size = check_count(size, "size", most=LARGEST)
     if crop is not None:
         if not isinstance(crop, Sequence) or len(crop) != 4:
             raise ValueError(f"crop is (left, top, right, bottom) in pixels, got {shown(crop)}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ilo.checks import check_count, check_kind, check_positive, check_probability, shown
 from ilo.rng import Rng, normal, stream
 
 
@@ -72,8 +73,7 @@ class LinearOperator(nn.Module):
         Raises:
             ValueError: if `fraction` lies outside (0, 1), or there are fewer than two units.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"the fraction to hold out must lie strictly between 0 and 1, got {fraction}")
+        check_probability(fraction, "the fraction to hold out")
         units = self.units()
         names = units.unique()
         if len(names) < 2:
@@ -205,6 +205,8 @@ def spectral_norm(A: LinearOperator, tolerance: float = 1e-6, max_steps: int = 5
     (Power iteration would need some hundred times the products on random matrices, whose largest singular values
     crowd.)
     """
+    check_kind(A, LinearOperator, "the operator A")
+    tolerance, max_steps = check_positive(tolerance, "tolerance"), check_count(max_steps, "max_steps")
     wide = math.prod(A.shape_out) < math.prod(A.shape_in)
     shape = A.shape_out if wide else A.shape_in
     size = math.prod(shape)
@@ -238,8 +240,17 @@ def spectral_norm(A: LinearOperator, tolerance: float = 1e-6, max_steps: int = 5
 
 def check_index(index: Tensor | Sequence[int], size: int) -> Tensor:
     """Return `index` as an int64 tensor on the CPU; ValueError unless it holds distinct integers in 0 … size − 1."""
-    index = torch.as_tensor(index)
-    if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
+    try:
+        index = torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"row indices must be a list of integers, got {shown(index)}") from error
+    if (
+        index.is_complex()
+        or index.ndim != 1
+        or len(index) == 0
+        or index.is_floating_point()
+        or index.dtype == torch.bool
+    ):
         raise ValueError(f"rows are chosen by a list of integers, got {index.dtype} of shape {tuple(index.shape)}")
     index = index.to("cpu", torch.int64)
     if index.min() < 0 or index.max() >= size:

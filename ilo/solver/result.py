@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
-from ilo.checks import check_count
+from ilo.checks import check_count, check_kind, check_probability
 from ilo.files import written_atomically
 from ilo.generators.base import Generator, State
 
@@ -155,8 +155,7 @@ class AutoResult(Result):
 
         ValueError for a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level is a probability between 0 and 1, got {level}")
+        check_probability(level, "level")
         z = math.sqrt(2) * torch.erfinv(torch.tensor(level, dtype=torch.float64)).item()
         return (self.images - z * self.spread).clamp(-1, 1), (self.images + z * self.spread).clamp(-1, 1)
 
@@ -172,7 +171,7 @@ def load_result(path: str | Path) -> Result:
         FileNotFoundError: no such file.
         ValueError: it is no saved result, or a damaged one: its checksum differs, or something is missing.
     """
-    path = Path(path)
+    path = Path(check_kind(path, (str, Path), "path"))
     if not path.is_file():
         raise FileNotFoundError(f"no saved result at {path}")
     try:

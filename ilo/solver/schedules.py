@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ilo.checks import check_kind, check_positive
 from ilo.generators.base import Generator
 from ilo.solver.lbfgs import lbfgs
 from ilo.solver.rounds import Round, SearchRound, constant
@@ -18,6 +19,7 @@ def csgm_rounds(G: Generator) -> list[Round]:
 
     Bora et al. (2017) take 500 steps at a constant 0.1 on CelebA; the ramp ends better in fewer.
     """
+    check_kind(G, Generator, "G")
     return [Round(layer=0, steps=300, lr=0.1)]
 
 
@@ -27,6 +29,7 @@ def latent_rounds(G: Generator) -> list[Round]:
     300 evaluations per restart. Adam from random latents (`csgm_rounds`, and CSGM as published, `ilo.baselines.csgm`)
     ends far above the truth's objective on such images.
     """
+    check_kind(G, Generator, "G")
     return [Round(layer=0, steps=300, lr=0.1, schedule=constant, optimiser=lbfgs)]
 
 
@@ -66,6 +69,8 @@ def paper_rounds(G: Generator, radius: float = 1000.0) -> list[Round]:
         radius: r_2 > 0, of both balls; not of a StyleGAN2. On portraits 1000 is level with the best of 100 to
             3000 (data/reference/tuning_first_stage.csv).
     """
+    check_kind(G, Generator, "G")
+    radius = check_positive(radius, "radius")
     if {"latents", "styles"} & set(G.run(G.sample(1, 0), 0, min(1, G.num_layers - 1))):
         return [*latent_rounds(G), *style_rounds(G)]
     deeper = [Round(1, steps=150, lr=0.05, radius=radius), Round(2, steps=100, lr=0.03, radius=radius)]
@@ -106,4 +111,5 @@ def _spread(name: str, styles: Tensor) -> float:
 
 def release_rounds(G: Generator) -> list[Round]:
     """The ILO authors' release by default: 50, 50, 25 and 25 steps at 0.1, no radius, at layers 0 to 3."""
+    check_kind(G, Generator, "G")
     return [Round(layer, steps, lr=0.1) for layer, steps in enumerate((50, 50, 25, 25)[: G.num_layers])]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ilo.checks import check_count
+from ilo.checks import check_callable, check_count, check_kind, shown
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.images import check_images
@@ -72,6 +72,12 @@ class Grid:
 
     def __post_init__(self):
         check_images(self.truth)
+        if self.G is not None:
+            check_kind(self.G, Generator, "G")
+        for label, method in check_kind(self.methods, Mapping, "methods").items():
+            check_callable(method, f"the method {label!r}")
+        for problem in self.problems:
+            check_kind(problem, Problem, "each of problems")
         check_count(self.batch, "batch")
         if len(self.names) != len(self.truth) or len(set(self.names)) != len(self.names):
             raise ValueError(
@@ -159,7 +165,9 @@ def run(
             folder, in KEY.error.txt.
     """
     names, truth = _named(images)
-    options["seeds"] = [check_count(seed, "each of seeds", least=0) for seed in options.get("seeds", Grid.seeds)]
+    seeds = check_kind(options.get("seeds", Grid.seeds), (Sequence, range), "seeds")
+    options["seeds"] = [check_count(seed, "each of seeds", least=0) for seed in seeds]
+    check_kind(problems, Sequence, "problems")
     grid = Grid(names, truth, list(problems), methods, G, **options)
     folder = cells_folder() if folder is None else Path(folder)
     store.prepare(folder)
@@ -188,12 +196,16 @@ def run(
 
 def _named(images: Mapping[str, Tensor] | tuple[Sequence[str], Tensor]) -> tuple[list[str], Tensor]:
     if isinstance(images, Mapping):
+        for name, image in images.items():
+            check_kind(image, Tensor, f"the image {name!r}")
         parts = [x if x.ndim == 4 else x[None] for x in images.values()]
         if len({x.shape for x in parts}) != 1 or len(parts[0]) != 1:
             raise ValueError(f"a grid needs one image a name, all of one shape, got {[tuple(x.shape) for x in parts]}")
         names, truth = list(images), torch.cat(parts)
-    else:
+    elif isinstance(images, tuple) and len(images) == 2:
         names, truth = list(images[0]), images[1]
+    else:
+        raise TypeError(f"images must be a mapping of names to images, or (names, images), got {shown(images)}")
     check_images(truth)
     return names, truth.detach().float().cpu()
 
