@@ -27,38 +27,49 @@ def check_count(n: Any, what: str, least: int = 1, most: int | None = None) -> i
 def check_layer(layer: Any, last: int, what: str = "layer", first: int = 0) -> int:
     """Return a layer's number as an int; ValueError unless it lies in `first` … `last`."""
     if isinstance(layer, (bool, np.bool_)) or not isinstance(layer, Integral) or not first <= layer <= last:
-        raise ValueError(f"{what} must be a layer from {first} to {last}, got {shown(layer)}")
+        raise ValueError(f"{what} must lie in {first} … {last}, got {shown(layer)}")
     return int(layer)
 
 
 def check_number(value: Any, what: str, low: float = -math.inf, *, above: float = -math.inf) -> float:
     """Return a finite real number as a float; TypeError for anything else, ValueError below `low` or at `above`."""
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(f"{what} must be a number, got {shown(value)}")
+    value = _real(value, what)
     if not (math.isfinite(value) and value >= low and value > above):
         bounds = f" of at least {low:g}" if low > -math.inf else f" above {above:g}" if above > -math.inf else ""
         raise ValueError(f"{what} must be a finite number{bounds}, got {shown(value)}")
-    return float(value)
+    return value
 
 
 def check_positive(value: Any, what: str) -> float:
     """Return a positive finite number."""
-    return check_number(value, what, above=0)
+    value = _real(value, what)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{what} must be positive and finite, got {shown(value)}")
+    return value
 
 
 def check_probability(value: Any, what: str) -> float:
     """Return a number strictly between 0 and 1."""
-    if not 0 < check_number(value, what) < 1:
+    value = _real(value, what)
+    if not 0 < value < 1:
         raise ValueError(f"{what} must lie strictly between 0 and 1, got {shown(value)}")
-    return float(value)
+    return value
 
 
 def check_fraction(value: Any, what: str) -> float:
     """Return a number above 0 and at most 1."""
-    if not 0 < check_number(value, what) <= 1:
+    value = _real(value, what)
+    if not 0 < value <= 1:
         raise ValueError(f"{what} must lie in (0, 1], got {shown(value)}")
+    return value
+
+
+def _real(value: Any, what: str) -> float:
+    """A number of any kind as a float, NaN too; TypeError for anything else."""
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{what} must be a number, got {shown(value)}")
     return float(value)
 
 

@@ -93,3 +93,12 @@ def test_parameters_hold_no_addresses(dcgan):
     assert "scale=0.5" in str(told)
     assert "0x" not in inputs.words(Round(0, 1, schedule=schedule, constraint=constraint))
     assert "0x" not in inputs.words(object())
+
+
+def test_a_loaded_result_outlives_its_file(saved, tmp_path):
+    """Its numbers are copies: reading from a mapped file that somebody shortens would end the process."""
+    path = tmp_path / "result.safetensors"
+    path.write_bytes(saved.read_bytes())
+    loaded = ilo.load_result(path)
+    path.write_bytes(b"")
+    assert torch.equal(loaded.images, ilo.load_result(saved).images)

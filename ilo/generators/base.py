@@ -8,6 +8,7 @@ layer is ``{"image": (B, C, H, W)}`` with values in [−1, 1].
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +86,9 @@ class Generator(nn.Module):
         """
         check_kind(model, nn.Sequential, "model")
         latent_shape = _sizes(latent_shape, "latent_shape")
-        if not isinstance(cuts, Sequence) or isinstance(cuts, str):
+        if not isinstance(cuts, Sequence) or not all(isinstance(cut, Integral) for cut in cuts):
             raise TypeError(f"cuts must be a sequence of indices, got {shown(cuts)}")
-        edges = [0, *(check_count(cut, "each of cuts") for cut in cuts), len(model)]
+        edges = [0, *cuts, len(model)]
         if any(a >= b for a, b in pairwise(edges)):
             raise ValueError(f"cuts must increase strictly between 0 and {len(model)}, got {tuple(cuts)}")
         for module in model.modules():
@@ -184,12 +185,14 @@ class Generator(nn.Module):
 
     def span(self, start: int, stop: int | None) -> tuple[int, int]:
         """Return layers start, …, stop − 1 as two ints; ValueError unless 0 ≤ start ≤ stop ≤ num_layers."""
-        stop = self.num_layers if stop is None else check_layer(stop, self.num_layers, "stop")
-        if check_layer(start, self.num_layers, "start") > stop:
+        stop = self.num_layers if stop is None else stop
+        whole = all(isinstance(i, Integral) and not isinstance(i, bool) for i in (start, stop))
+        if not (whole and 0 <= start <= stop <= self.num_layers):
             raise ValueError(
-                f"layers must satisfy 0 <= start <= stop <= {self.num_layers}, got start={start}, stop={stop}"
+                f"layers must satisfy 0 <= start <= stop <= {self.num_layers}, got start={shown(start)}, "
+                f"stop={shown(stop)}"
             )
-        return int(start), stop
+        return int(start), int(stop)
 
     def forward(self, state: Mapping[str, Tensor] | Tensor, start: int = 0) -> Tensor:
         """Return the images (B, C, H, W), in [−1, 1], that layers `start` to the last make of `state`."""
@@ -197,7 +200,7 @@ class Generator(nn.Module):
 
     def split(self, i: int) -> tuple[Callable[..., State], Callable[..., Tensor]]:
         """Cut before layer `i`: (head, tail) with tail(head(state)) == G(state) bit for bit."""
-        check_layer(i, self.num_layers, "the layer to split at")
+        check_layer(i, self.num_layers, "the layer")
 
         def head(state: Mapping[str, Tensor] | Tensor) -> State:
             return self.run(state, 0, i)

@@ -177,7 +177,8 @@ def load_result(path: str | Path) -> Result:
     try:
         with safe_open(path, framework="pt") as file:
             words = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # clones, since a file's tensors are the file: who shortens it would end this process
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a saved result: {error}") from error
     if words.get("format") not in (FORMAT, OLDER):
