@@ -16,6 +16,7 @@ import math
 
 import torch
 
+from ilo.checks import check_choice, check_kind, check_number
 from ilo.operators import LinearOperator
 from ilo.rng import normal
 
@@ -30,10 +31,8 @@ def default_weight(method: str, A: LinearOperator, noise: float) -> float:
     Raises:
         ValueError: another method, or a `noise` that is negative or not finite.
     """
-    if method not in FACTORS:
-        raise ValueError(f"no rule for {method!r}: there is one for {', '.join(FACTORS)}")
-    if not (math.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise must be a finite number of at least 0, got {noise!r}")
+    check_choice(method, [*FACTORS], "method")
+    noise = check_number(noise, "noise", 0)
     scale = column_scale(A)
     if method == "total_variation":
         scale *= min(1.0, scale / A.norm())  # at most 1 but for the estimate of the scale
@@ -47,6 +46,7 @@ def column_scale(A: LinearOperator) -> float:
     E‖A v‖² = ‖A‖_F² for random signs v (Hutchinson 1990): right to a few per cent,
     and exactly where the columns are orthogonal.
     """
+    check_kind(A, LinearOperator, "the operator A")
     signs = normal(0, PROBES, A.shape_in, purpose="probe", dtype=torch.float64).sign().to(A.device, A.dtype)
     total = float(A(signs).double().square().sum())
     return math.sqrt(total / signs.numel())

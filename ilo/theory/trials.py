@@ -16,6 +16,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from ilo.checks import check_positive, shown
 from ilo.generators.base import Generator
 from ilo.recovery import recover
 from ilo.rng import Rng, seed_of, stream
@@ -164,7 +165,13 @@ def transition_point(m: Sequence[float], success: Sequence[bool]) -> float:
         m: number of measurements of each trial, positive.
         success: whether it succeeded.
     """
-    log_m, success = np.log(np.asarray(m, dtype=float)), np.asarray(success, dtype=bool)
+    for name, values in {"m": m, "success": success}.items():
+        if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray, pd.Series)):
+            raise TypeError(f"{name} must be a sequence, one value a trial, got {shown(values)}")
+    if len(m) != len(success) or len(m) == 0:
+        raise ValueError(f"m and success must hold one value a trial, got {len(m)} and {len(success)}")
+    log_m = np.log([check_positive(value, "each of m") for value in m])
+    success = np.asarray(success, dtype=bool)
     if success.all() or not success.any():
         return math.nan
 
