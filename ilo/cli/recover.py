@@ -133,9 +133,7 @@ def _settle_solver(options: argparse.Namespace) -> None:
         if getattr(options, name) is None:
             setattr(options, name, default)
     if options.rounds == "auto" and options.budget < options.samples:
-        raise ValueError(
-            f"a budget must be at least an evaluation for each of {options.samples} samples, got --budget {options.budget}"
-        )
+        raise ValueError(f"budget must be an evaluation a sample, {options.samples}, or more; got {options.budget}")
 
 
 def _generator(options: argparse.Namespace) -> Generator:
