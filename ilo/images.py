@@ -228,7 +228,7 @@ def _framed(image: Image.Image, size: int | None, crop: Box | None, square: bool
     if crop is not None:
         if not isinstance(crop, Sequence) or len(crop) != 4:
             raise ValueError(f"crop is (left, top, right, bottom) in pixels, got {shown(crop)}")
-        left, top, right, bottom = crop = tuple(check_count(n, "each of crop", least=0) for n in crop)
+        left, top, right, bottom = crop = tuple(check_count(n, "each of crop", least=-LARGEST) for n in crop)
         if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
             raise ValueError(f"the crop {crop} (left, top, right, bottom) does not lie inside {_wxh(image)} pixels")
         image = image.crop(crop)

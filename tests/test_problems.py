@@ -32,7 +32,7 @@ def test_problems_that_are_none():
         lambda: study.gaussian(), lambda: study.gaussian(0.1, m=3), lambda: study.gaussian(20),
         lambda: study.region("hat"), lambda: study.denoising(-1.0),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=r"give|fraction|choose|noise"):
+        with pytest.raises(ValueError, match=r"give|fraction|one of|noise"):
             mistake()
 
 

@@ -14,6 +14,7 @@ from ilo.cli.measuring import Measured, look_at, measured, settle
 from ilo.cli.measuring import add_arguments as add_measurements
 from ilo.cli.results import folder_for, write_results
 from ilo.generators import Generator
+from ilo.generators.loading import check_computes
 from ilo.operators.tasks import TASKS, Task
 
 FIXED = {
@@ -138,10 +139,13 @@ def _settle_solver(options: argparse.Namespace) -> None:
     for name, default in {**of_auto, "restarts": 4}.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
+    if options.rounds == "auto" and options.budget < options.samples:
+        raise ValueError(f"budget must be an evaluation a sample, {options.samples}, or more; got {options.budget}")
 
 
 def _generator(options: argparse.Namespace) -> Generator:
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device is None else options.device
+    check_computes(device)
     G = ilo.generators.load(options.generator, device=device)
     if options.checkpointing or options.half:
         G = ilo.generators.economical(G, checkpointing=options.checkpointing, half=options.half)

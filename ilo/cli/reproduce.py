@@ -54,7 +54,7 @@ def _checked(options: argparse.Namespace) -> dict[str, str]:
         from ilo.generators import loading  # torch, which `--list` alone need not wait for
 
         if options.device is not None:
-            loading.check_device(options.device)
+            loading.check_computes(options.device)
             found["device"] = options.device
         if options.generator is not None:
             found["generator"] = str(loading.check_name(options.generator))

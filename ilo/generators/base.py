@@ -94,18 +94,20 @@ class Generator(nn.Module):
         for module in model.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False
-        for name, held in (*model.named_parameters(), *model.named_buffers()):
+        for key, held in (*model.named_parameters(), *model.named_buffers()):
             if held.is_floating_point() and not held.isfinite().all():
-                raise ValueError(f"the model's {name} holds NaN or infinite values")
+                raise ValueError(f"the model's {key} holds NaN or infinite values")
         parts = [model[a:b] for a, b in pairwise(edges)]
         layers = [FeatureLayer(part) for part in parts[:-1]] + [FeatureLayer(parts[-1], target="image")]
         model.eval()
         probe = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         with torch.no_grad():
             image = model(normal(0, 1, latent_shape, purpose="probe", dtype=probe.dtype, device=probe.device))
-        if not isinstance(image, Tensor) or image.ndim != 4 or not image.isfinite().all():
-            image = image if isinstance(image, Tensor) else torch.empty(0)
-            raise ValueError(f"the model must give finite images (B, C, H, W), got shape {tuple(image.shape)}")
+        check_kind(image, Tensor, "what the model gives")
+        if image.ndim != 4:
+            raise ValueError(f"the model must give images (B, C, H, W), got shape {tuple(image.shape)}")
+        if not image.isfinite().all():
+            raise ValueError("the model gives NaN or infinite values, not images in [−1, 1]")
         if image.abs().max() > 2:
             raise ValueError(
                 f"the model gives values up to {image.abs().max():.3g}, not images in [−1, 1]: append the map that "

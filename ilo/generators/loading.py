@@ -58,7 +58,7 @@ def check_name(name_or_path: str | Path) -> str | Path:
 
 
 def check_device(device: torch.device | str | None) -> None:
-    """Raise ValueError unless this is a device that computes here."""
+    """Raise ValueError unless torch knows this device, and a GPU is here."""
     try:
         device = torch.device("cpu" if device is None else device)
     except (RuntimeError, TypeError) as error:
@@ -68,6 +68,11 @@ def check_device(device: torch.device | str | None) -> None:
             f"device '{device}' was asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} GPUs: "
             "use 'cpu', or a torch built for CUDA on a machine with a GPU"
         )
+
+
+def check_computes(device: torch.device | str) -> None:
+    """As `check_device`; also ValueError for a device that exists in name alone, such as "meta"."""
+    check_device(device)
     try:
         torch.ones(1, device=device).item()
     except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:

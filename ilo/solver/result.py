@@ -214,7 +214,7 @@ def _assembled(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Resul
         raise ValueError("its images or objective hold NaN or infinite values, though no search diverged")
     if "sharp" in tensors:
         own = {name: _tensor(name, tensors) for name in ("sharp", "samples", "spread")}
-        if {t.shape[-4:] for t in own.values()} != {images.shape} or own["samples"].ndim != 5:
+        if {own["sharp"].shape, own["spread"].shape, own["samples"].shape[1:]} != {images.shape}:
             raise ValueError("the shapes of its sharp images, samples and spread are not those of its images")
         return AutoResult(**both, **own, tries=_frame("tries", tensors))
     state = {n.removeprefix("state."): _tensor(n, tensors) for n in tensors if n.startswith("state.")}

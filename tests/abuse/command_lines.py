@@ -27,7 +27,7 @@ from ilo.solver.result import AutoResult, RoundsResult
 from . import REFUSED, WORKED, Trial
 from .alone import alone
 
-SECONDS = 10.0  # that a refusal may take, the generator's reading included, on a busy machine
+SECONDS = 5.0  # of a processor, that a refusal may take, the generator's reading included
 # Of `ilo recover PHOTO`: each must be refused before the search.
 WRONG = [
     *(["--noise", v] for v in ("-1", "nan", "inf", "-inf", "x", "")),
@@ -171,9 +171,9 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def _refused(line: Sequence[str], folder: Path) -> str:
-    before, began = _snapshot(folder), time.perf_counter()
+    before, began = _snapshot(folder), time.process_time()
     code, said = _run(line)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     if code not in (1, 2):
         return f"exit code {code}: {said[-200:]}"
     if not _is_sentence(said):
