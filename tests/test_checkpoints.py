@@ -118,8 +118,9 @@ def test_rosinalitys_checkpoint(tmp_path, wrapped, zipped):
 
 def test_rosinalitys_converted_checkpoint_brings_its_mean_style(tmp_path):
     weights, mean = small_rosinality(), torch.arange(5.0)
-    torch.save({"g_ema": weights, "latent_avg": mean}, tmp_path / "g.pt")
-    assert torch.equal(read_checkpoint(tmp_path / "g.pt").weights["mapping.w_avg"], mean)
+    for saved in (mean[None], mean):  # of mean_latent(), and of the converter
+        torch.save({"g_ema": weights, "latent_avg": saved}, tmp_path / "g.pt")
+        assert torch.equal(read_checkpoint(tmp_path / "g.pt").weights["mapping.w_avg"], mean)
     expected = stylegan2(from_rosinality(weights | {"latent_avg": mean}), truncation=0.5)
     assert same_images(open_checkpoint(tmp_path / "g.pt", truncation=0.5), expected)
 

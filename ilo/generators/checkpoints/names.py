@@ -85,7 +85,7 @@ def from_rosinality(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for part in ("weight", "bias"):
             out[f"mapping.fc{i}.{part}"] = weights[f"style.{i + 1}.{part}"]
     if "latent_avg" in weights:
-        out["mapping.w_avg"] = weights["latent_avg"]
+        out["mapping.w_avg"] = weights["latent_avg"].flatten()
     return out
 
 
@@ -103,8 +103,9 @@ def rosinality_table(weights: Mapping[str, Any]) -> Table:
     for i, (name, _) in enumerate(colours):
         table |= _modulated(name, "colours", convs[2 * i][1], 1) | {f"{name}.bias": (1, "colours", 1, 1)}
     table |= mapping([f"style.{i + 1}" for i in range(max(1, len(numbered(weights, "style."))))], "z")
-    if "latent_avg" in weights:
-        table["latent_avg"] = ("w",)
+    if "latent_avg" in weights:  # of the released converter, or as the network's own mean_latent() gives it
+        row = len(getattr(weights["latent_avg"], "shape", ())) == 2
+        table["latent_avg"] = (1, "w") if row else ("w",)
     return table | {key: (4, 4) for key in weights if key.endswith(".kernel")}
 
 
