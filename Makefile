@@ -10,7 +10,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 export MALLOC_TOP_PAD_        ?= 134217728
 
-.PHONY: reproduce test robust lab verify figures report bench notebooks clean help
+.PHONY: reproduce test robust abuse lab verify figures report bench notebooks clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -34,6 +34,9 @@ test: $(READY)       ## lint, unit tests, and every notebook's outputs compared 
 robust: $(READY)     ## the tests and notebooks under several arithmetics (ARITHMETIC=avx2: one of them)
 	$(BIN)/ilo fetch
 	$(BIN)/python tests/robust.py $(ARITHMETIC) --jobs $(JOBS)
+
+abuse: $(READY)      ## thousands of trials to break it, counted: hostile and damaged files (SEED=1: others drawn)
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m tests.abuse --seed $(or $(SEED),0)
 
 lab: $(READY)        ## open the notebooks
 	$(BIN)/jupyter lab notebooks

@@ -49,7 +49,7 @@ def _network(weights: dict[str, Tensor], attributes: dict, Module: type, EasyDic
         if leaf in ("noise_const", "resample_filter", "w_avg"):
             module._buffers[leaf] = tensor
         else:
-            module._parameters[leaf] = torch.nn.Parameter(tensor)
+            module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
     for name, values in attributes.items():
         module = root
         for part in name.split("."):

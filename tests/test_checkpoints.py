@@ -118,8 +118,9 @@ def test_rosinalitys_checkpoint(tmp_path, wrapped, zipped):
 
 def test_rosinalitys_converted_checkpoint_brings_its_mean_style(tmp_path):
     weights, mean = small_rosinality(), torch.arange(5.0)
-    torch.save({"g_ema": weights, "latent_avg": mean}, tmp_path / "g.pt")
-    assert torch.equal(read_checkpoint(tmp_path / "g.pt").weights["mapping.w_avg"], mean)
+    for saved in (mean[None], mean):  # of mean_latent(), and of the converter
+        torch.save({"g_ema": weights, "latent_avg": saved}, tmp_path / "g.pt")
+        assert torch.equal(read_checkpoint(tmp_path / "g.pt").weights["mapping.w_avg"], mean)
     expected = stylegan2(from_rosinality(weights | {"latent_avg": mean}), truncation=0.5)
     assert same_images(open_checkpoint(tmp_path / "g.pt", truncation=0.5), expected)
 
@@ -342,11 +343,12 @@ OPCODES = {
     "reconstructor of copyreg": (mark("copyreg", "_reconstructor"), "copyreg._reconstructor"),
     "newobj of copyreg": (mark("copyreg", "__newobj__"), "copyreg.__newobj__"),
     "registry of copyreg": (mark("copyreg", "add_extension"), "copyreg.add_extension"),
-    "extension code": (b"\x82\x01", "damaged"),
+    "extension code": (b"\x82\x01", "opcode EXT1"),
     "numpy's reconstruct": (mark("numpy.core.multiarray", "_reconstruct"), "multiarray._reconstruct"),
-    "INST": (b"(S'true'\nios\nsystem\n", "os.system"),
+    "INST": (b"(ios\nsystem\n", "opcode INST"),
     "OBJ": (b"(" + mark("os", "system") + text("true") + b"o", "os.system"),
-    "persistent id": (b"Pstorage\n", "persistent"),
+    "persistent id": (text("storage") + b"Q", "persistent"),
+    "persistent id in text": (b"Pstorage\n", "opcode PERSID"),
     "NEWOBJ of an allowed function": (mark("torch._utils", "_rebuild_parameter") + b")\x81", "damaged"),
     "call of a dict": (b"}(tR", "damaged"),
     "BUILD that sets what a dict's methods are": (
@@ -393,13 +395,13 @@ def test_a_module_that_holds_itself_is_refused(tmp_path):
         + b"0h\x01" + text("child") + b"h\x02s0h\x02"
     )  # fmt: skip
     (tmp_path / "g.pkl").write_bytes(b"\x80\x04" + body + b".")
-    with pytest.raises(ValueError, match="RecursionError"):
+    with pytest.raises(ValueError, match="its modules hold one another"):
         open_checkpoint(tmp_path / "g.pkl")
 
 
 @pytest.mark.parametrize(
     ("size", "stride", "offset"),
-    [((4, 4), (4, 1), 4), ((16,), (2,), 0), ((17,), (1,), 0), ((4,), (-1,), 3), ((10**12,), (0,), 0), ((1,), (1,), -1)],
+    [((4, 4), (4, 1), 4), ((16,), (2,), 0), ((17,), (1,), 0), ((4,), (-1,), 3), ((1,), (1,), -1), ((2,), (10**30,), 0)],
 )
 def test_a_tensor_that_reaches_beyond_its_bytes_is_refused(tmp_path, size, stride, offset):
     storage = torch.storage.TypedStorage(
@@ -407,7 +409,7 @@ def test_a_tensor_that_reaches_beyond_its_bytes_is_refused(tmp_path, size, strid
     )
     tensor = Call(torch._utils._rebuild_tensor_v2, storage, offset, size, stride, False, OrderedDict())
     (tmp_path / "g.pkl").write_bytes(pickle.dumps({"G_ema": tensor}))
-    with pytest.raises(ValueError, match=r"without its bytes|out of bounds|Negative strides|invalid storage offset"):
+    with pytest.raises(ValueError, match=r"reaches beyond its bytes|whose shape or place is none"):
         open_checkpoint(tmp_path / "g.pkl")
 
 
@@ -444,7 +446,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, fraction):
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"hello, this is text", b"PK\x03\x04 but no zip"])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "g").write_bytes(content)
-    with pytest.raises(ValueError, match=r"no checkpoint that ilo reads|torch cannot read it"):
+    with pytest.raises(ValueError, match=r"no checkpoint that ilo reads|it is damaged"):
         open_checkpoint(tmp_path / "g")
 
 
@@ -456,11 +458,11 @@ def test_other_files_are_refused(tmp_path, content):
         ({"conv.weight": torch.zeros(2), "conv.bias": torch.zeros(2)}, "conv.bias, conv.weight"),
         ({"synthesis.L0_36_512.weight": torch.zeros(2)}, "StyleGAN3"),
         (
-            SMALL | {"synthesis.b8.conv0.weight": torch.full((3, 3, 3, 3), torch.nan)},
+            SMALL | {"synthesis.b8.conv0.weight": torch.full((2, 3, 3, 3), torch.nan)},
             r"synthesis.b8.conv0.weight holds NaN",
         ),
         (SMALL | {"synthesis.b8.resample_filter": torch.ones(4, 4)}, "resample_filter is not the filter"),
-        (golden_files.weights(NVIDIA) | {"synthesis.b4.const": "text"}, "no StyleGAN2"),
+        (golden_files.weights(NVIDIA) | {"synthesis.b4.const": "text"}, "synthesis.b4.const is a str"),
     ],
 )
 def test_a_state_dict_of_something_else_is_explained(tmp_path, content, message):

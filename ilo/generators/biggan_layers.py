@@ -15,15 +15,18 @@ without a hierarchical latent, latent_0 is the only one. Spectral normalisation 
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
+from ilo.generators.fit import MOST_PIXELS, Table, fit, numbered, same_dtype
 from ilo.generators.labels import AddFixed, label_vector
 
 BN_EPS = 1e-5
+WHAT = "this looks like BigGAN-PyTorch's generator"
 
 
 def biggan(
@@ -40,19 +43,13 @@ def biggan(
     the chunks of the latent.
 
     Raises:
-        ValueError: a tensor is missing, or the label is none of the classes.
+        ValueError: a tensor is missing or does not fit the others, and is named; or the label is none of the classes.
     """
-    if "shared.weight" not in weights:
-        raise ValueError("BigGAN without a shared class embedding (shared.weight) is not supported")
-    try:
-        return _biggan(weights, label, name)
-    except KeyError as error:
-        raise ValueError(f"this looks like BigGAN-PyTorch's generator, but {error} is missing from it") from error
-
-
-def _biggan(weights: Mapping[str, Tensor], label: int | Sequence[float] | None, name: str) -> Generator:
+    table = biggan_table(weights)
+    check_biggan(weights, table)
+    same_dtype(weights, table, WHAT)
     classes = weights["shared.weight"]  # (num_classes, shared_dim)
-    count = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks."))
+    count = _blocks(weights)
     chunk = weights["linear.weight"].shape[1]
     hierarchical = weights["blocks.0.0.bn1.gain.weight"].shape[1] > classes.shape[1]
     layers: list[nn.Module] = [Seed(weights)]
@@ -66,6 +63,70 @@ def _biggan(weights: Mapping[str, Tensor], label: int | Sequence[float] | None, 
         name=name,
         prior=AddFixed("embedding", label_vector(label, len(classes)).to(classes) @ classes),
     )
+
+
+def biggan_table(weights: Mapping[str, Any]) -> Table:
+    """The tensors of a state dict with the blocks, attention and biases that `weights` has."""
+    table: Table = {"shared.weight": ("classes", "class"), "linear.bias": ("seed",)}
+    table |= _normalized(weights, "linear", ("seed", "chunk"))
+    for i in range(_blocks(weights)):
+        block, attention = f"blocks.{i}.0", f"blocks.{i}.1"
+        before, between, after = f"{i}", f"{i}, between", f"{i + 1}"  # numbers of channels
+        for norm, channels in ("bn1", before), ("bn2", between):
+            table |= {f"{block}.{norm}.{name}": (channels,) for name in ("stored_mean", "stored_var")}
+            for part in ("gain", "bias"):
+                table |= _normalized(weights, f"{block}.{norm}.{part}", (channels, "condition"))
+        table |= _normalized(weights, f"{block}.conv1", (between, before, 3, 3))
+        table |= _normalized(weights, f"{block}.conv2", (after, between, 3, 3))
+        table |= _normalized(weights, f"{block}.conv_sc", (after, before, 1, 1))
+        if any(name.startswith(f"{attention}.") for name in weights):
+            table[f"{attention}.gamma"] = ()
+            for part in ("theta", "phi"):
+                table |= _normalized(weights, f"{attention}.{part}", (f"{i}, query", after, 1, 1))
+            table |= _normalized(weights, f"{attention}.g", (f"{i}, value", after, 1, 1))
+            table |= _normalized(weights, f"{attention}.o", (after, f"{i}, value", 1, 1))
+    last = f"{_blocks(weights)}"
+    table |= {f"output_layer.0.{name}": (last,) for name in ("gain", "bias", "stored_mean", "stored_var")}
+    return table | _normalized(weights, "output_layer.2", ("colours", last, 3, 3))
+
+
+def _normalized(weights: Mapping[str, Any], name: str, shape: tuple[int | str, ...]) -> Table:
+    """What `normalized` reads of a layer, and its bias if it has one."""
+    more = {"bias": (shape[0],), "u0": (1, shape[0]), "sv0": (1,)}
+    has = {part for part in more if f"{name}.{part}" in weights}
+    # What one layer has, all have: a part that is missing would change the images in silence.
+    if any(f"{other}.u0" in weights for other in ("linear", "output_layer.2")):
+        has.add("u0")
+    convolution = name == "output_layer.2" or ".0.conv" in name
+    if convolution and any(f"blocks.0.0.{other}.bias" in weights for other in ("conv1", "conv2")):
+        has.add("bias")
+    return {f"{name}.weight": shape} | {f"{name}.{part}": row for part, row in more.items() if part in has}
+
+
+def _blocks(weights: Mapping[str, Any]) -> int:
+    count = 1 + max(numbered(weights, "blocks."), default=0)
+    if count > math.log2(MOST_PIXELS):
+        raise ValueError(
+            f"{WHAT}, but has {count} blocks, each of which doubles an image of at most {MOST_PIXELS} pixels"
+        )
+    return count
+
+
+def check_biggan(weights: Mapping[str, Any], table: Table) -> None:
+    """ValueError naming the first tensor of `weights` that does not fit the table."""
+    sizes = fit(weights, table, WHAT)
+    shared, chunk, condition = (sizes[name] for name in ("class", "chunk", "condition"))
+    if condition not in (shared, shared + chunk):
+        raise ValueError(
+            f"{WHAT}, but blocks.0.0.bn1.gain.weight takes {condition} numbers: expected the {shared} of "
+            f"shared.weight, with or without the {chunk} of linear.weight"
+        )
+    side = math.isqrt(sizes["seed"] // sizes["0"])
+    if sizes["0"] * side**2 != sizes["seed"] or side << _blocks(weights) > MOST_PIXELS:
+        raise ValueError(
+            f"{WHAT}, but linear.weight and linear.bias make {sizes['seed']} numbers, no square of {sizes['0']} "
+            f"channels (as blocks.0.0.conv1.weight has) from which images of at most {MOST_PIXELS} pixels come"
+        )
 
 
 class Seed(nn.Module):

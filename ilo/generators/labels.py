@@ -21,7 +21,7 @@ def label_vector(label: int | Sequence[float] | None, num_classes: int) -> Tenso
     if isinstance(label, int):
         if not 0 <= label < num_classes:
             raise ValueError(f"label must lie in 0 … {num_classes - 1}, got {label}")
-        return torch.eye(num_classes)[label]
+        return torch.zeros(num_classes).index_fill(0, torch.tensor(label), 1)  # not a row of eye: classes² numbers
     vector = torch.as_tensor(label, dtype=torch.float64)
     if vector.shape != (num_classes,) or not vector.isfinite().all():
         raise ValueError(f"label must be an index or {num_classes} finite numbers, got {label!r}")

@@ -2,16 +2,14 @@
 
     file                                              read as
     safetensors                                       tensors, nothing else
-    torch.save's, zipped or older (.pt, .pth)         torch.load(weights_only=True); its ``g_ema``, or all of it
+    torch.save's, zipped or older (.pt, .pth)         `ilo.generators.checkpoints.torch_file`; its ``g_ema``, or all
     NVIDIA's StyleGAN2-ADA pickle (.pkl)              `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
 
 Nothing in a file is run. `convert` writes what was read as safetensors, which any program can read safely.
 """
 
-import argparse
 import pickle
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,20 +21,31 @@ from torch import Tensor
 
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
-from ilo.generators.biggan_layers import biggan
-from ilo.generators.checkpoints.names import from_nvidia, from_rosinality
-from ilo.generators.checkpoints.nvidia_pickle import LEGACY_TORCH, read_nvidia_pickle
-from ilo.generators.dcgan_layers import dcgan
-from ilo.generators.stylegan.build import resolutions, stylegan2
+from ilo.generators.biggan_layers import biggan, biggan_table, check_biggan
+from ilo.generators.checkpoints.names import ROSINALITY, from_nvidia, from_rosinality, positive, rosinality_table
+from ilo.generators.checkpoints.nvidia_pickle import read_nvidia_pickle
+from ilo.generators.checkpoints.tensors import Unusable, View, check_room
+from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, read_zipped
+from ilo.generators.checkpoints.unpickle import Budget
+from ilo.generators.dcgan_layers import check_dcgan, dcgan, dcgan_table, is_counter
+from ilo.generators.stylegan.build import stylegan2
+from ilo.generators.stylegan.table import check, nvidia_table, resolutions
 
 FORMAT = "ilo-generator-1"
+LARGEST_HEADER = 4 * 2**20  # bytes of a safetensors file's; StyleGAN2-1024's has 20,000
+LONGEST_REASON = 500  # letters, of which some are the file's
+DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
+    "BOOL": torch.bool,
+}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A generator's weights, in the names and scales that its builder takes.
 
-    kind: "stylegan2", "biggan" or "dcgan". weights: name → tensor, floating ones float32 or float64.
+    kind: "stylegan2", "biggan" or "dcgan". weights: name → tensor, the floating ones all float32 or all float64.
     clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None.
     """
 
@@ -55,10 +64,7 @@ class Checkpoint:
             return stylegan2(self.weights, **{"clamp": self.clamp, **options})
         if self.kind == "biggan":
             return biggan(self.weights, **options)
-        try:
-            return dcgan(self.weights, **options)
-        except RuntimeError as error:
-            raise ValueError(f"it is a DCGAN of another shape than 100 → 64×64: {error}") from error
+        return dcgan(self.weights, **options)
 
     def describe(self) -> str:
         """What it is, in a line: kind, size of its images, classes, parameters and clamp."""
@@ -109,6 +115,9 @@ def convert(source: str | Path, target: str | Path) -> Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read the generator's weights from a file.
 
+    Every tensor's name, shape and dtype is held against the architecture, and what they take in memory against the
+    file's size, before the first of them is read.
+
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`.
     """
@@ -117,68 +126,112 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
         with open(path, "rb") as file:
+            size = path.stat().st_size
             head = file.read(16)
             file.seek(0)
             if head.startswith((b"PK\x03\x04", LEGACY_TORCH)):
-                return _recognised(_read_torch(file))
+                return _recognised(_read_torch(file, size), size)
             if head.startswith(b"\x80"):
                 network = read_nvidia_pickle(file)
-                return _recognised(network.weights, network.attributes)
+                return _recognised(network.weights, size, network.attributes)
         if head[8:9] == b"{":
-            return _read_safetensors(path)
+            return _read_safetensors(path, size, int.from_bytes(head[:8], "little"))
     except (pickle.UnpicklingError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} was refused, and nothing in it was run: {error}") from error
+        reason = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:LONGEST_REASON])
+        raise ValueError(f"{path} was refused, and nothing in it was run: {reason}") from error
     raise ValueError(
         f"{path} is no checkpoint that ilo reads: expected torch.save's format, safetensors or NVIDIA's pickle"
     )
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
+@dataclass(frozen=True)
+class _Saved:
+    """A tensor of a safetensors file; `dtype` is torch's, or safetensors' word for it."""
+
+    file: Any
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype | str
+
+    def tensor(self) -> Tensor:
+        # a clone, because a file's tensors lie at odd addresses, where a CPU rounds sums in another order
+        return self.file.get_tensor(self.name).clone()
+
+
+def _read_safetensors(path: Path, size: int, header: int) -> Checkpoint:
+    if header > LARGEST_HEADER:
+        raise ValueError(f"its header has {header:,} bytes, which no generator's has")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        # clones, because a file's tensors lie at odd addresses, where a CPU rounds sums in another order
-        weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    checkpoint = _recognised(weights)
+        saved: dict[str, _Saved] = {}
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            part = file.get_slice(name)
+            saved[name] = _Saved(file, name, tuple(part.get_shape()), DTYPES.get(part.get_dtype(), part.get_dtype()))
+        checkpoint = _recognised(saved, size)
     if metadata.get("format") == FORMAT and "clamp" in metadata:
-        return replace(checkpoint, clamp=float(metadata["clamp"]))
+        return replace(checkpoint, clamp=positive(metadata, "clamp"))
     return checkpoint
 
 
-def _read_torch(file: BinaryIO) -> dict[str, Tensor]:
+def _read_torch(file: BinaryIO, size: int) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # rosinality's training keeps its arguments
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's message advises how to run the code
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}, which could run code" if asked else "it is not a state dict of tensors"
-        raise ValueError(reason) from error
+        zipped = file.read(1) == b"P"
+        file.seek(0)
+        content = read_zipped(file, size) if zipped else read_legacy(file, size, Budget())
+    except pickle.UnpicklingError:
+        raise
     except Exception as error:  # a damaged file can raise any of them
-        raise ValueError(f"torch cannot read it ({type(error).__name__}: {error})") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"it holds a {type(content).__name__}, not a state dict")
+        raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
+    if not isinstance(content, dict):
+        kind = {View: "a tensor", list: "a list", tuple: "a tuple"}.get(type(content), "something else")
+        raise ValueError(f"it holds {kind}, not a state dict")
     keys = ("g_ema", "G_ema", "netG_state_dict", "state_dict")
-    weights = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
-    weights = {str(key).removeprefix("module."): value for key, value in weights.items()}
+    weights = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
+    weights = {key.removeprefix("module."): value for key, value in weights.items() if isinstance(key, str)}
     return {**weights, "latent_avg": content["latent_avg"]} if "latent_avg" in content else weights
 
 
-def _recognised(weights: Mapping[str, Any], attributes: Mapping[str, Any] | None = None) -> Checkpoint:
-    weights = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
-    for key, value in weights.items():
-        if not value.isfinite().all():
-            raise ValueError(f"{key} holds NaN or infinite values")
-        if value.is_floating_point() and value.dtype != torch.float64:
-            weights[key] = value.float()
-    if "synthesis.b4.const" in weights:
-        return Checkpoint("stylegan2", *from_nvidia(weights, attributes))
-    if "conv1.conv.modulation.weight" in weights:
-        return Checkpoint("stylegan2", from_rosinality(weights))
-    if "blocks.0.0.conv1.weight" in weights:
-        return Checkpoint("biggan", weights)
-    if "main.0.weight" in weights:
-        return Checkpoint("dcgan", weights)
-    if any(key.startswith("synthesis.L0_") for key in weights):
+def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, Any] | None = None) -> Checkpoint:
+    """Find the kind of generator, check its tensors, and only then read them."""
+
+    def has(*beginnings: str) -> bool:
+        return any(name.startswith(beginnings) for name in saved)
+
+    if has("synthesis.b"):
+        table = nvidia_table(saved)
+        check(saved, table)
+        return Checkpoint("stylegan2", *from_nvidia(_tensors(saved, table, size), attributes))
+    if has("conv1.conv.modulation.", "to_rgb1."):
+        table = rosinality_table(saved)
+        check(saved, table, ROSINALITY)
+        return Checkpoint("stylegan2", from_rosinality(_tensors(saved, table, size)))
+    if has("blocks.0.0.conv1.", "blocks.0.0.bn1."):
+        table = biggan_table(saved)
+        check_biggan(saved, table)
+        return Checkpoint("biggan", _tensors(saved, table, size))
+    if has("main.0.", "main.1."):
+        check_dcgan(saved)
+        names = [name for name, value in saved.items() if name in dcgan_table() or is_counter(name, value)]
+        return Checkpoint("dcgan", _tensors(saved, names, size))
+    if has("synthesis.L0_"):
         raise ValueError("it is a StyleGAN3, whose layers are not of growing resolution; StyleGAN2 is supported")
-    names = ", ".join(sorted(weights)[:5]) or "none"
+    tensors = sorted(name[:50] for name, value in saved.items() if isinstance(value, (View, Unusable, _Saved)))
+    names = ", ".join(tensors[:5]) or "none"
     raise ValueError(f"it holds no StyleGAN2, BigGAN or DCGAN; its first tensors: {names}")
+
+
+def _tensors(saved: Mapping[str, Any], names: Iterable[str], size: int) -> dict[str, Tensor]:
+    """The tensors of these names: in float64 if all of them are, in float32 otherwise; counters stay."""
+    wanted = {name: saved[name] for name in names}
+    check_room((value for value in wanted.values() if isinstance(value, View)), size)
+    floats = {value.dtype for value in wanted.values() if value.dtype.is_floating_point}
+    dtype = torch.float64 if floats == {torch.float64} else torch.float32
+    out: dict[str, Tensor] = {}
+    for name, value in wanted.items():
+        tensor = value.tensor()
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinite values")
+        if name.endswith(("stored_var", "running_var")) and tensor.min() < 0:
+            raise ValueError(f"{name} holds variances that are negative")
+        out[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return out

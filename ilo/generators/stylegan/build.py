@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
+from ilo.generators.fit import same_dtype
 from ilo.generators.labels import AddFixed, label_vector
 from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
 from ilo.generators.stylegan.spaces import (
@@ -40,6 +41,7 @@ from ilo.generators.stylegan.spaces import (
     PaperStyles,
     Truncation,
 )
+from ilo.generators.stylegan.table import WHAT, check, nvidia_table, resolutions
 
 SPACES = ("paper", "z", "w", "w+")
 NOISES = ("fixed", "free", "zero")
@@ -74,7 +76,7 @@ def stylegan2(
     and with noise="free" the noise maps; rgb and label stay fixed.
 
     Raises:
-        ValueError: an option is none of those above, or a tensor is missing.
+        ValueError: an option is none of those above, or a tensor is missing or does not fit the others; it is named.
     """
     if space not in SPACES:
         raise ValueError(f"space must be one of {', '.join(SPACES)}, got {space!r}")
@@ -82,10 +84,12 @@ def stylegan2(
         raise ValueError(f"noise must be one of {', '.join(NOISES)}, got {noise!r}")
     if not math.isfinite(truncation):
         raise ValueError(f"truncation must be finite, got {truncation}")
-    try:
-        return _stylegan2(weights, space, noise, truncation, label, clamp, name)
-    except KeyError as error:
-        raise ValueError(f"this looks like StyleGAN2, but {error} is missing from it") from error
+    if clamp is not None and not (math.isfinite(clamp) and clamp > 0):
+        raise ValueError(f"clamp must be a positive number or None, got {clamp}")
+    table = nvidia_table(weights)
+    check(weights, table)
+    same_dtype(weights, table, WHAT)
+    return _stylegan2(weights, space, noise, truncation, label, clamp, name)
 
 
 def _stylegan2(weights, space, noise, truncation, label, clamp, name) -> Generator:
@@ -191,14 +195,6 @@ def to_rgb(weights: Mapping[str, Tensor], prefix: str, *, clamp: float | None) -
     gain = 1 / math.sqrt(weight.shape[1])
     affine = Affine(weights[f"{prefix}.affine.weight"], weights[f"{prefix}.affine.bias"], gain)
     return ToRGB(weight, weights[f"{prefix}.bias"], affine, clamp=clamp)
-
-
-def resolutions(weights: Mapping[str, Tensor]) -> list[int]:
-    """The sizes of the blocks that a state dict holds: [4, 8, …, R]. ValueError if they are not that."""
-    sizes = sorted({int(key.split(".")[1][1:]) for key in weights if key.startswith("synthesis.b")})
-    if len(sizes) < 2 or sizes != [4 << i for i in range(len(sizes))]:
-        raise ValueError(f"expected blocks of 4, 8, … pixels under synthesis.b4, synthesis.b8, …, got {sizes}")
-    return sizes
 
 
 def noise_maps(weights: Mapping[str, Tensor], sizes: Sequence[int]) -> dict[str, Tensor]:
