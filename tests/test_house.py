@@ -30,7 +30,7 @@ FLOORS = (
     ("recovery",),
     ("baselines", "theory"),
     ("study",),
-    ("publish", "verify"),
+    ("publish", "verify", "profiles"),
     ("reproduce",),
     ("ilo",),
     ("cli",),
