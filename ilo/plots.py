@@ -99,18 +99,18 @@ def comparison_grid(
             raise ValueError(f"{name} needs {problems} labels, got {len(given)}")
     lines = max((text.count("\n") + 1 for given in captions.values() for text in given), default=0)
     below = 0.04 + 0.17 * lines
-    left = 0.5 if rows is not None else 0.0
+    beside = 0.5 * (rows is not None) + 0.7 * any(images.ndim == 3 for images in columns.values())
     figure, axes = plt.subplots(
         problems,
         len(columns),
-        figsize=(scale * len(columns) + left, (scale + below) * problems + 0.3),
+        figsize=(scale * len(columns) + beside, (scale + below) * problems + 0.3),
         squeeze=False,
         layout="constrained",
     )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for j, (title, images) in enumerate(columns.items()):
         if images.ndim == 3:
-            _show_maps(figure, axes[:, j], dict(enumerate(images)), fraction=0.05, aspect=40)
+            _show_maps(figure, axes[:, j], dict(enumerate(images)), fraction=0.05, aspect=50)
         for i in range(problems):
             axis = axes[i, j]
             if images.ndim == 4:

@@ -59,6 +59,7 @@ def test_pictures_show_what_was_measured_and_found(dcgan, tmp_path):
     scores = rows[(rows["method"] == "TV") & (rows["image"] == "astronaut")]["psnr"]
     assert below["TV"] == [f"{score:.1f} dB" for score in scores]
     assert below["Bicubic"][0] == "", "it answers super-resolution alone"
+    assert [figure.axes[i].get_ylabel() for i in (0, 5)] == ["inpainting 0.3", "super-resolution 2"]
     shown = figure.axes[titles.index("TV")].images[0].get_array()
     kept = study.kept_images(rows[(rows["method"] == "TV") & (rows["image"] == "astronaut")].head(1), tmp_path)[0]
     assert np.allclose(shown, (kept.permute(1, 2, 0) + 1) / 2, atol=1e-6)

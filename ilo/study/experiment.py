@@ -105,7 +105,8 @@ def pictures(
     Args:
         rows: of `compare` or `ilo.study.run`, with keep_images=True; those of `seed` are drawn.
         folder: where their cells are; None: where `ilo.study.run` keeps them when not told.
-        labels: task -> what to call it at the left, formatted with `level`; by default the task and its level.
+        labels: task -> what to call it at the left, formatted with `level`; by default the task and its level. The
+            image's name stands above it where there are several.
         methods: whose columns to draw, in this order; None: all that the rows have, in the order of all figures.
         more: title -> further columns at the right, images or maps as in `ilo.plots.comparison_grid`.
     """
@@ -129,12 +130,9 @@ def pictures(
         columns[method] = torch.stack(found)
         captions[method] = below
     named = [(labels or {}).get(p.task, "{task} {level:g}").format(task=p.task, level=p.level) for _, p in shots]
-    return plots.comparison_grid(
-        columns | dict(more or {}),
-        rows=[f"{name}\n{task}" for (name, _), task in zip(shots, named, strict=True)],
-        captions=captions,
-        scale=1.25,
-    )
+    if len({name for name, _ in shots}) > 1:
+        named = [f"{name}\n{task}" for (name, _), task in zip(shots, named, strict=True)]
+    return plots.comparison_grid(columns | dict(more or {}), rows=named, captions=captions, scale=1.25)
 
 
 def caption(row: Mapping[str, Any]) -> str:
