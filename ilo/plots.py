@@ -1,6 +1,7 @@
 """Figures: one look for all of them, and each saved with the numbers that drew it."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,14 @@ def comparison_grid(
     """Lay images out: one row per problem, one titled column per method (truth, measurements, each method).
 
     Args:
-        columns: title -> images (B, C, H, W) in [−1, 1], the same B everywhere; sizes may differ.
+        columns: title -> images (B, C, H, W) in [−1, 1], or maps (B, H, W) of values of at least 0, which share one
+            scale of colours with a bar beside them; the same B everywhere; sizes may differ.
         rows: one label per problem, at the left.
         captions: column -> one caption per problem, under its image (such as its PSNR).
-        scale: side of an image, in inches.
+        scale: side of an image, in inches. A title that is wider breaks between words.
+
+    Raises:
+        ValueError: columns, labels or captions of different numbers, or a map of other values.
     """
     counts = {title: len(images) for title, images in columns.items()}
     problems = next(iter(counts.values()))
@@ -92,30 +97,32 @@ def comparison_grid(
     for name, given in {"rows": rows, **captions}.items():
         if given is not None and len(given) != problems:
             raise ValueError(f"{name} needs {problems} labels, got {len(given)}")
-    below = 0.22 if captions else 0.04
-    left = 0.5 if rows is not None else 0.0
+    lines = max((text.count("\n") + 1 for given in captions.values() for text in given), default=0)
+    below = 0.04 + 0.17 * lines
+    beside = 0.5 * (rows is not None) + 0.7 * any(images.ndim == 3 for images in columns.values())
     figure, axes = plt.subplots(
         problems,
         len(columns),
-        figsize=(scale * len(columns) + left, (scale + below) * problems + 0.3),
+        figsize=(scale * len(columns) + beside, (scale + below) * problems + 0.3),
         squeeze=False,
         layout="constrained",
     )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for j, (title, images) in enumerate(columns.items()):
+        if images.ndim == 3:
+            _show_maps(figure, axes[:, j], dict(enumerate(images)), fraction=0.05, aspect=50)
         for i in range(problems):
             axis = axes[i, j]
-            axis.imshow(as_pixels(images[i]), interpolation="nearest")
+            if images.ndim == 4:
+                axis.imshow(as_pixels(images[i]), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-            if i == 0:
-                axis.set_title(title, fontsize=12)
+            axis.set_frame_on(False)
             if title in captions:
                 axis.set_xlabel(captions[title][i], fontsize=10, labelpad=2)
             if j == 0 and rows is not None:
                 axis.set_ylabel(rows[i], fontsize=11)
+        axes[0, j].set_title(textwrap.fill(title, round(10.5 * scale)), fontsize=12)
     return figure
 
 
@@ -127,22 +134,28 @@ def maps(columns: Mapping[str, Tensor], *, label: str, scale: float = 2.4) -> Fi
         label: of the colour bar: what the values are, with their unit.
         scale: side of a map, in inches.
     """
-    for title, values in columns.items():
-        if values.ndim != 2 or not bool((values >= 0).all() and values.isfinite().all()):
-            raise ValueError(f"a map holds finite values of at least 0, (H, W); {title!r} is {tuple(values.shape)}")
-    values = {title: v.detach().float().cpu().numpy() for title, v in columns.items()}
-    top = max(np.quantile(np.concatenate([v.ravel() for v in values.values()]), 0.99), np.finfo(np.float32).tiny)
     figure, axes = plt.subplots(
-        1, len(values), figsize=(scale * len(values) + 0.9, scale + 0.3), squeeze=False, layout="constrained"
+        1, len(columns), figsize=(scale * len(columns) + 0.9, scale + 0.3), squeeze=False, layout="constrained"
     )
-    for axis, (title, v) in zip(axes[0], values.items(), strict=True):
-        shown = axis.imshow(v, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+    _show_maps(figure, axes[0], columns, label=label, shrink=0.9)
+    for axis, title in zip(axes[0], columns, strict=True):
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
         axis.grid(False)
         axis.set_frame_on(False)
-    figure.colorbar(shown, ax=axes[0], label=label, extend="max", shrink=0.9)
     return figure
+
+
+def _show_maps(figure: Figure, axes: Sequence[Axes], values: Mapping[Any, Tensor], **bar: Any) -> None:
+    """Draw maps in one scale of colours, from 0 to the 99 % quantile of all, and the bar that tells it."""
+    for title, v in values.items():
+        if v.ndim != 2 or not bool((v >= 0).all() and v.isfinite().all()):
+            raise ValueError(f"a map holds finite values of at least 0, (H, W); {title!r} is {tuple(v.shape)}")
+    numbers = [v.detach().float().cpu().numpy() for v in values.values()]
+    top = max(np.quantile(np.concatenate([v.ravel() for v in numbers]), 0.99), np.finfo(np.float32).tiny)
+    for axis, v in zip(axes, numbers, strict=True):
+        shown = axis.imshow(v, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+    figure.colorbar(shown, ax=list(axes), extend="max", **bar)
 
 
 def curves(

@@ -1,13 +1,11 @@
 """Run the experiments' notebooks in batch, by papermill, into runs/.
 
-A notebook names its parameters in one cell (``name: T = literal  # help`` a line). A profile file gives each its
-values for a quick run and for a full one. The runner refuses a parameter that the notebook does not declare and runs
-notebooks side by side. Every run has a folder of its own below runs/. A notebook's figures are copied to runs/figures,
-and the executed notebook to runs/notebooks, only when every cell of it succeeded, so that a failed run leaves the last
-good ones alone. The committed figures/ are `ilo.publish.publish`'s to write.
+What runs, and with which parameters, is planned by `ilo.profiles`; here jobs run side by side. Every run has a folder
+of its own below runs/. A notebook's figures are copied to runs/figures, and the executed notebook to runs/notebooks,
+only when every cell of it succeeded, so that a failed run leaves the last good ones alone. The committed figures/ are
+`ilo.publish.publish`'s to write.
 """
 
-import ast
 import json
 import os
 import subprocess
@@ -22,34 +20,22 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import papermill
 import yaml
 
 from ilo.files import copied_atomically, written_atomically
-from ilo.provenance import checkout, provenance, runs_folder
+from ilo.profiles import Job, ReproduceError, plan
+from ilo.provenance import provenance, runs_folder
 from ilo.publish import collect
 from ilo.study.cluster import VARIABLE, cores, local_cluster
 
-PROFILES = "profiles.yaml"  # beside the notebooks
+__all__ = ["Job", "Outcome", "ReproduceError", "Run", "plan", "reproduce", "summary"]
+
 GRACE = 10  # seconds that an interrupted notebook has to end by itself
-
-
-class ReproduceError(ValueError):
-    """The request cannot be run: an unknown notebook, profile or parameter."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook and the parameters it will run with; name is its path below notebooks/, without ending."""
-
-    name: str
-    path: Path
-    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one notebook ended. error is None when every cell succeeded."""
+    """How one job ended. error is None when every cell succeeded."""
 
     job: Job
     seconds: float
@@ -65,82 +51,6 @@ class Run:
     folder: Path
     outcomes: tuple[Outcome, ...]
     seconds: float
-
-
-def plan(
-    profile: str = "quick",
-    *,
-    only: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
-    notebooks: Path | None = None,
-) -> list[Job]:
-    """Return the notebooks to run, in the profile's order, with their parameters.
-
-    Args:
-        profile: a profile of the file: "quick" (two CPU cores, minutes) or "full" (hours).
-        only: run the notebooks whose name contains one of these.
-        overrides: parameters set in every notebook that declares them; one that none declares is an error.
-        notebooks: the folder of the notebooks and of profiles.yaml; None: that of the checkout.
-
-    Raises:
-        ReproduceError: no checkout, unknown profile, a name in `only` that matches nothing, a parameter that no
-            notebook declares.
-    """
-    notebooks = _notebooks() if notebooks is None else notebooks
-    chosen = _profile(notebooks / PROFILES, profile)
-    for word in only:
-        if not any(word in name for name in chosen):
-            raise ReproduceError(f"no notebook matches {word!r}; there are: {', '.join(chosen)}")
-    jobs, used = [], set()
-    for name, given in chosen.items():
-        if only and not any(word in name for word in only):
-            continue
-        path = notebooks / f"{name}.ipynb"
-        declared = declared_parameters(path)
-        given = dict(given or {})
-        unknown = sorted(set(given) - set(declared))
-        if unknown:
-            raise ReproduceError(
-                f"{PROFILES} gives {name} the parameters {unknown}, but it declares {sorted(declared)}"
-            )
-        extra = {key: value for key, value in (overrides or {}).items() if key in declared}
-        used |= set(extra)
-        jobs.append(Job(name, path, {**declared, **given, **extra}))
-    unused = sorted(set(overrides or {}) - used)
-    if unused:
-        raise ReproduceError(f"no chosen notebook declares {unused}")
-    return jobs
-
-
-def _notebooks() -> Path:
-    home = checkout()
-    if home is None:
-        raise ReproduceError("no notebooks here: `ilo reproduce` needs a checkout of the repository; run it in one")
-    return home / "notebooks"
-
-
-def _profile(path: Path, profile: str) -> dict[str, dict[str, Any] | None]:
-    """A profile's notebooks and what it gives each."""
-    if not path.exists():
-        raise ReproduceError(f"no profile file at {path}: `ilo reproduce` needs a checkout of the repository")
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ReproduceError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(table, dict) or profile not in table:
-        raise ReproduceError(f"no profile {profile!r}: {path} has {', '.join(map(str, table or ()))}")
-    chosen = table[profile]
-    if not (isinstance(chosen, dict) and all(given is None or isinstance(given, dict) for given in chosen.values())):
-        raise ReproduceError(f"{path}: profile {profile!r} is no table of notebooks and what each is given")
-    return chosen
-
-
-def declared_parameters(path: Path) -> dict[str, Any]:
-    """Read a notebook's parameters and their defaults."""
-    if not path.exists():
-        raise ReproduceError(f"no notebook at {path}")
-    found = papermill.inspect_notebook(str(path))
-    return {name: ast.literal_eval(entry["default"]) for name, entry in found.items()}
 
 
 def reproduce(
@@ -214,7 +124,7 @@ def _end(children: Iterable[subprocess.Popen]) -> None:
 
 
 def run_notebook(job: Job, *, folder: Path, environment: Mapping[str, str], children: set[subprocess.Popen]) -> Outcome:
-    """Execute one notebook in a process of its own; copy it and its figures to `folder`'s parent if it succeeded.
+    """Execute a job's notebook in a process of its own; copy it and its figures to `folder`'s parent if it succeeded.
 
     `environment` is added to this process's; the process is in `children` while it runs.
     """
@@ -259,7 +169,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write_report(run: Run) -> None:
-    """The run as report.json in its folder: its wall time, and how each notebook ended."""
+    """The run as report.json in its folder: its wall time, and how each job ended."""
     notebooks = [
         {"notebook": o.job.name, "seconds": round(o.seconds, 1), "error": o.error, "files": [p.name for p in o.figures]}
         for o in run.outcomes

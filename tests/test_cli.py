@@ -327,7 +327,7 @@ def test_help_explains(command, capsys):
 
 def test_reproduce_lists_what_it_would_run(capsys):
     assert main(["reproduce", "--list", "--only", "inpainting"]) == 0
-    assert "experiments/01_inpainting" in capsys.readouterr().out
+    assert "experiments/01_visual-inpainting" in capsys.readouterr().out
 
 
 def test_reproduce_hands_on_files_by_paths_that_hold_anywhere(checkpoint, capsys, monkeypatch):

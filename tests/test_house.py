@@ -31,7 +31,7 @@ FLOORS = (
     ("recovery",),
     ("baselines", "theory"),
     ("study",),
-    ("publish", "verify"),
+    ("publish", "verify", "profiles"),
     ("reproduce",),
     ("ilo",),
     ("cli",),

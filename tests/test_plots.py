@@ -53,6 +53,25 @@ def test_labels_that_do_not_fit_are_clear_errors(options):
         plots.comparison_grid(options.pop("columns"), **options)
 
 
+def test_a_column_of_maps_has_one_scale_of_colours_and_its_bar():
+    spread = torch.stack([torch.eye(8), torch.full((8, 8), 0.5)])
+    figure = plots.comparison_grid({"Truth": images(2), "Spread": spread})
+    truth, first, _, second, bar = figure.axes
+    assert {axis.images[0].get_clim() for axis in (first, second)} == {(0.0, 1.0)}
+    torch.testing.assert_close(torch.as_tensor(second.images[0].get_array()), spread[1])
+    assert bar.get_ylim() == (0.0, 1.0)
+    assert truth.images[0].get_array().shape == (8, 8, 3)
+    with pytest.raises(ValueError, match="a map holds finite values of at least 0"):
+        plots.comparison_grid({"Truth": images(2), "Spread": -spread})
+
+
+def test_a_title_wider_than_its_column_breaks_between_words():
+    columns = {"ILO auto, sharp": images(1), "TV": images(1)}
+    for scale, title in ((1.25, "ILO auto,\nsharp"), (1.6, "ILO auto, sharp")):
+        figure = plots.comparison_grid(columns, scale=scale)
+        assert [axis.get_title() for axis in figure.axes] == [title, "TV"]
+
+
 def test_maps_share_one_scale_of_colours():
     figure = plots.maps({"Error": torch.eye(8), "Spread": torch.full((8, 8), 0.5)}, label="standard deviation")
     *drawn, bar = figure.axes

@@ -71,6 +71,64 @@ def test_unknown_names_are_refused(place):
         reproduce.plan(notebooks=place / "missing")
 
 
+def write_profile(place, table):
+    (place / "notebooks" / "profiles.yaml").write_text(yaml.safe_dump({"quick": table}, sort_keys=False))
+
+
+def test_a_notebook_runs_several_times_under_names_of_their_own(place):
+    runs = {"experiments/good:low": {"levels": [0.1]}, "experiments/good": None, "experiments/good:high": {"seed": 3}}
+    write_profile(place, runs)
+    low, plain, high = planned(place)
+    assert [job.name for job in (low, plain, high)] == [
+        "experiments/good-low",
+        "experiments/good",
+        "experiments/good-high",
+    ]
+    assert {job.path for job in (low, plain, high)} == {place / "notebooks" / "experiments" / "good.ipynb"}
+    assert (low.parameters["levels"], low.parameters["seed"]) == ([0.1], 0)
+    assert (high.parameters["levels"], high.parameters["seed"]) == ([0.1, 0.2], 3)
+    assert [job.name for job in planned(place, only=["good-high"])] == ["experiments/good-high"]
+    with pytest.raises(reproduce.ReproduceError, match="'good:high'; there are: experiments/good-low, experiments/go"):
+        planned(place, only=["good:high"])
+
+
+def test_runs_of_one_notebook_keep_their_files_and_reports_apart(place):
+    path = place / "notebooks" / "experiments" / "good.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = DRAW.replace('"figure.csv"', 'f"figure{seed}.csv"')
+    nbformat.write(notebook, path)
+    write_profile(place, {"experiments/good:one": {"seed": 1}, "experiments/good:two": {"seed": 2}})
+    done = reproduce.reproduce(planned(place), runs=place / "r", workers=2, report=lambda line: None)
+    assert [o.error for o in done.outcomes] == [None, None]
+    for number, name in enumerate(("good-one", "good-two"), 1):
+        assert (done.folder / "experiments" / f"{name}-output" / f"figure{number}.csv").exists()
+        assert (place / "r" / "figures" / f"figure{number}.csv").read_text().startswith(f"{number} ")
+        executed = nbformat.read(place / "r" / "notebooks" / "experiments" / f"{name}.ipynb", as_version=4)
+        assert f"seed = {number}" in executed.cells[1].source
+    report = json.loads((done.folder / "report.json").read_text())
+    assert [entry["notebook"] for entry in report["notebooks"]] == ["experiments/good-one", "experiments/good-two"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"experiments/good:": {}}, r"'experiments/good:' is no key.*folder/notebook:run"),
+        ({"experiments/good:a:b": {}}, "'experiments/good:a:b' is no key"),
+        ({"experiments/good:a/b": {}}, "'experiments/good:a/b' is no key"),
+        ({":a": {}}, "':a' is no key"),
+        ({3: {}}, "no notebook at .*3.ipynb"),
+        ({"experiments/ugly:a": {}}, "no notebook at .*ugly.ipynb"),
+        ({"experiments/good:a": {}, "experiments/good-a": {}}, "two runs are called experiments/good-a"),
+        ({"experiments/good:a": ["seed"]}, r"experiments/good:a needs parameters.*\['seed'\]"),
+        ({"experiments/good:a": {"sed": 1}}, r"gives experiments/good-a the parameters \['sed'\]"),
+    ],
+)
+def test_a_bad_key_is_a_clear_error(place, table, words):
+    write_profile(place, table)
+    with pytest.raises(reproduce.ReproduceError, match=words):
+        planned(place)
+
+
 def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
     runs = place / "runs"
     figures = runs / "figures"

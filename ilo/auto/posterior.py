@@ -15,6 +15,7 @@ from ilo.auto.choose import NO_NOISE
 from ilo.auto.smooth import Conditioner, SmoothPrior, smooth_prior
 from ilo.auto.walk import Candidate
 from ilo.generators.base import Generator
+from ilo.generators.drawn import drawn_images
 from ilo.rng import normal
 from ilo.solver.copies import Copies
 
@@ -49,8 +50,7 @@ class Choice:
 def image_prior(G: Generator) -> ImagePrior:
     """Mean and smooth field of `PRIOR_IMAGES` samples, fewer where the images are large."""
     n = max(16, min(PRIOR_IMAGES, 2**26 // math.prod(G.image_shape)))
-    latents = G.sample(n, 0, "prior")
-    images = torch.cat([G({k: t[i : i + 16] for k, t in latents.items()}) for i in range(0, n, 16)]).clamp(-1, 1)
+    images = torch.cat([*drawn_images(G, n, 0, "prior", 16)]).clamp(-1, 1)
     return ImagePrior(images.mean(0, keepdim=True), smooth_prior(images), G.num_layers)
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from ilo.arithmetic import repeatable
 from ilo.checks import check_callable, check_count, check_kind, check_number
 from ilo.generators.base import Generator, State
-from ilo.rng import Rng
+from ilo.generators.drawn import drawn_images
+from ilo.rng import Rng, seed_of
 from ilo.solver.copies import Copies
 from ilo.solver.inputs import checked_measurements, drawn_states, problems_and_seeds
 
@@ -67,8 +68,8 @@ def linear_model(
     with means and covariances over N samples. N samples know the m × m covariance C_yy up to about trace(C_yy)/N in
     every direction: that much is added, which is what cross-validation chose on faces (between 1 and 4 times that).
 
-    It serves every batch that `A` measures. It costs N runs of the generator without gradients, and N·m numbers of
-    memory.
+    It serves every batch that `A` measures. It costs N runs of the generator without gradients, once for all operators
+    where the images are small (`ilo.generators.drawn`), and N·m numbers of memory.
 
     Args:
         A: any function of images (B, C, H, W); it need not be linear or differentiable.
@@ -88,11 +89,9 @@ def linear_model(
         if samples is None:
             m = A(G(G.sample(1, rng, "linear start"))).numel()
             samples = max(FEWEST, min(SAMPLES, MOST_NUMBERS // m))
-        drawn = G.sample(samples, rng, "linear start")
-        parts = [
-            A(G({name: t[begin : begin + batch] for name, t in drawn.items()})).flatten(1)
-            for begin in range(0, samples, batch)
-        ]
+        seed = seed_of(rng)
+        drawn = G.sample(samples, seed, "linear start")
+        parts = [A(images).flatten(1) for images in drawn_images(G, samples, seed, "linear start", batch)]
     latents, measured = _flat(G, drawn), torch.cat(parts)  # (N, p), (N, m)
     latent_mean, measured_mean = latents.mean(0), measured.mean(0)
     latents, measured = latents - latent_mean, measured - measured_mean

@@ -2,7 +2,7 @@
 
 from ilo.study.celeba import celeba_available, csgm_test_images
 from ilo.study.cells import Answer, Method, Tried
-from ilo.study.experiment import compare, measurements, pictures, summary
+from ilo.study.experiment import automatic_result, caption, compare, leaders, measurements, pictures, summary
 from ilo.study.grid import KEYS, Grid, StudyError, run
 from ilo.study.methods import METHODS, methods_for, shortened
 from ilo.study.problems import (
@@ -36,6 +36,8 @@ __all__ = [
     "StudyError",
     "Subjects",
     "Tried",
+    "automatic_result",
+    "caption",
     "celeba_available",
     "choose_subjects",
     "circulant",
@@ -47,6 +49,7 @@ __all__ = [
     "gaussian",
     "inpainting",
     "kept_images",
+    "leaders",
     "measurements",
     "methods_for",
     "near_range_faces",

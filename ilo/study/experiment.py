@@ -1,15 +1,18 @@
-"""What the experiments' notebooks do with a grid: run every method that can, draw some rows, tabulate means."""
+"""What the experiments' notebooks do with a grid: run every method that can, draw some rows, say who leads."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from ilo.auto.plan import Auto
 from ilo.generators.base import Generator
-from ilo.operators import measure
+from ilo.operators import LinearOperator, measure
+from ilo.recovery import recover
+from ilo.solver.result import AutoResult
 from ilo.study.cells import image_seed
 from ilo.study.grid import run
 from ilo.study.methods import COMPARED, METHODS, RESTARTS, methods_for
@@ -19,6 +22,8 @@ from ilo.study.subjects import Subjects
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+BETTER = {"psnr": 1, "ssim": 1, "lpips": -1, "mse": -1}  # the sign of what is better
 
 
 def compare(
@@ -61,10 +66,27 @@ def compare(
 
 def measurements(problem: Problem, who: Subjects, name: str, seed: int = 0) -> Tensor:
     """Return the picture, (C, H, W) in [−1, 1], of what a grid's cell measured of the image `name`."""
-    x = who.truth[who.names.index(name)][None]
-    A = problem.operator(tuple(x.shape[1:]), rng=seed)
-    y = measure(A, x, noise=problem.noise, rng=[image_seed(seed, name)])
+    A, y = _measured(problem, who, [name], seed, "cpu")
     return A.picture(y)[0]
+
+
+def automatic_result(problem: Problem, who: Subjects, *, G: Generator, seed: int = 0, share: float = 1.0) -> AutoResult:
+    """Run the search behind a grid's rows of "ILO auto" once more, for what its cell does not keep: spread, samples.
+
+    share: as in `compare`. The images are those of the cell where it held all of `who` and nothing else.
+    """
+    A, y = _measured(problem, who, who.names, seed, G.device)
+    rounds = Auto(budget=round(share * Auto.budget), noise=problem.noise)
+    return recover(G, A, y, rounds=rounds, rng=seed, progress=False)
+
+
+def _measured(
+    problem: Problem, who: Subjects, names: Sequence[str], seed: int, device: torch.device | str
+) -> tuple[LinearOperator, Tensor]:
+    """The operator of a grid's cell, and what it measured of the images."""
+    x = who.truth[[who.names.index(name) for name in names]].to(device)
+    A = problem.operator(tuple(x.shape[1:]), rng=seed).to(device)
+    return A, measure(A, x, noise=problem.noise, rng=[image_seed(seed, name) for name in names])
 
 
 def pictures(
@@ -75,13 +97,18 @@ def pictures(
     seed: int = 0,
     folder: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
+    methods: Sequence[str] | None = None,
+    more: Mapping[str, Tensor] | None = None,
 ) -> "Figure":
-    """Draw truth, measurements and every method's image, a row for each shot (image, problem), PSNR under each.
+    """Draw truth, measurements and the methods' images, a row for each shot (image, problem), with PSNR and LPIPS.
 
     Args:
         rows: of `compare` or `ilo.study.run`, with keep_images=True; those of `seed` are drawn.
         folder: where their cells are; None: where `ilo.study.run` keeps them when not told.
-        labels: task -> what to call it at the left, formatted with `level`; by default the task and its level.
+        labels: task -> what to call it at the left, formatted with `level`; by default the task and its level. The
+            image's name stands above it where there are several.
+        methods: whose columns to draw, in this order; None: all that the rows have, in the order of all figures.
+        more: title -> further columns at the right, images or maps as in `ilo.plots.comparison_grid`.
     """
     from ilo import plots  # matplotlib, which workers do without
 
@@ -89,23 +116,51 @@ def pictures(
     columns = {"Truth": torch.stack([who.truth[who.names.index(name)] for name, _ in shots])}
     columns["Measured"] = torch.stack([measurements(problem, who, name, seed) for name, problem in shots])
     captions = {}
-    for method in [m for m in plots.METHODS if m in set(rows["method"])]:
+    for method in [m for m in plots.METHODS if m in set(rows["method"])] if methods is None else methods:
         found, below = [], []
         for name, problem in shots:
             key = (name, problem.task, problem.level, problem.noise, method)
             if key in index.index:
                 row = index.loc[[key]].reset_index()
                 found.append(kept_images(row, folder)[0])
-                below.append(f"{row['psnr'][0]:.1f} dB")
+                below.append(caption(row.iloc[0]))
             else:  # not every method can solve every problem
                 found.append(torch.ones_like(who.truth[0]))
                 below.append("")
         columns[method] = torch.stack(found)
         captions[method] = below
     named = [(labels or {}).get(p.task, "{task} {level:g}").format(task=p.task, level=p.level) for _, p in shots]
-    return plots.comparison_grid(
-        columns, rows=[f"{name}\n{task}" for (name, _), task in zip(shots, named, strict=True)], captions=captions
-    )
+    if len({name for name, _ in shots}) > 1:
+        named = [f"{name}\n{task}" for (name, _), task in zip(shots, named, strict=True)]
+    return plots.comparison_grid(columns | dict(more or {}), rows=named, captions=captions, scale=1.25)
+
+
+def caption(row: Mapping[str, Any]) -> str:
+    """What stands under a row's image in `pictures`: its PSNR, and its LPIPS where that was measured."""
+    return f"{row['psnr']:.1f} dB" + (f"\nLPIPS {row['lpips']:.2f}" if "lpips" in row else "")
+
+
+def leaders(rows: pd.DataFrame, metric: str = "psnr", by: Sequence[str] = ("kind", "task", "level")) -> pd.DataFrame:
+    """Say which method is the best by its mean, and which comes next: a row for each of `by`.
+
+    Columns: first, second (methods), value (the first's mean), lead (how far the second is behind, at least 0). The
+    oracle, which chooses by the truth, does not compete.
+
+    metric: psnr or ssim, of which more is better; lpips or mse, of which less is.
+    """
+    if metric not in BETTER:
+        raise ValueError(f"no order is known of {metric!r}: the metrics are {', '.join(BETTER)}")
+    table = BETTER[metric] * summary(rows[rows["method"] != "oracle"], metric, by)
+    if table.shape[1] < 2:
+        raise ValueError(f"a leader needs another method to be ahead of, got {', '.join(table.columns)} alone")
+    ranked = [of.sort_values(ascending=False, kind="stable") for _, of in table.iterrows()]
+    columns = {
+        "first": [of.index[0] for of in ranked],
+        "value": [BETTER[metric] * of.iloc[0] for of in ranked],
+        "second": [of.index[1] for of in ranked],
+        "lead": [of.iloc[0] - of.iloc[1] for of in ranked],
+    }
+    return pd.DataFrame(columns, index=table.index)
 
 
 def summary(rows: pd.DataFrame, metric: str = "psnr", by: Sequence[str] = ("kind", "task", "level")) -> pd.DataFrame:
