@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ilo.generators.base import Generator
-from ilo.operators import measure
+from ilo.operators import LinearOperator, measure
 from ilo.study.cells import image_seed
 from ilo.study.grid import run
 from ilo.study.methods import COMPARED, METHODS, RESTARTS, methods_for
@@ -59,11 +59,16 @@ def compare(
     )
 
 
+def measured(problem: Problem, who: Subjects, names: Sequence[str], seed: int = 0) -> tuple[LinearOperator, Tensor]:
+    """Return the operator and what it measures of the images `names`, (B, *A.shape_out): as a grid's cells do."""
+    x = who.truth[[who.names.index(name) for name in names]]
+    A = problem.operator(tuple(x.shape[1:]), rng=seed)
+    return A, measure(A, x, noise=problem.noise, rng=[image_seed(seed, name) for name in names])
+
+
 def measurements(problem: Problem, who: Subjects, name: str, seed: int = 0) -> Tensor:
     """Return the picture, (C, H, W) in [−1, 1], of what a grid's cell measured of the image `name`."""
-    x = who.truth[who.names.index(name)][None]
-    A = problem.operator(tuple(x.shape[1:]), rng=seed)
-    y = measure(A, x, noise=problem.noise, rng=[image_seed(seed, name)])
+    A, y = measured(problem, who, [name], seed)
     return A.picture(y)[0]
 
 
