@@ -2,7 +2,7 @@
 
 from ilo.study.celeba import celeba_available, csgm_test_images
 from ilo.study.cells import Answer, Method, Tried
-from ilo.study.experiment import compare, measurements, pictures, summary
+from ilo.study.experiment import compare, measured, measurements, pictures, summary
 from ilo.study.grid import KEYS, Grid, StudyError, run
 from ilo.study.methods import METHODS, methods_for, shortened
 from ilo.study.problems import (
@@ -47,6 +47,7 @@ __all__ = [
     "gaussian",
     "inpainting",
     "kept_images",
+    "measured",
     "measurements",
     "methods_for",
     "near_range_faces",

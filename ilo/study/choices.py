@@ -57,7 +57,8 @@ def draw_tries(tried: pd.DataFrame, image_layer: int, reach: float = 1.35) -> Fi
                 dots = group[(group["scale_over_noise"] == 0) == bare]
                 filled = {"color": colour} if bare else {"facecolors": "none", "edgecolors": colour}
                 label = name if bare else f"{name} + deviation"
-                axis.scatter(dots["held"], dots["true"], marker=marker, s=46, linewidths=1.6, label=label, **filled)
+                if len(dots):
+                    axis.scatter(dots["held"], dots["true"], marker=marker, s=46, linewidths=1.6, label=label, **filled)
         for name, row in {"chosen": part[part["chosen"]], "oracle": part.loc[[part["true"].idxmin()]]}.items():
             ring = {"s": 260, "facecolors": "none", "edgecolors": "black", "linewidths": 1.6}
             axis.scatter(row["held"], row["true"], marker="o" if name == "chosen" else "s", label=name, **ring)
@@ -67,7 +68,9 @@ def draw_tries(tried: pd.DataFrame, image_layer: int, reach: float = 1.35) -> Fi
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     last = [name for name in handles if name in ("chosen", "oracle")]
     names = sorted(set(handles) - set(last)) + last
-    figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(
+        [handles[n] for n in names], names, loc="outside lower center", ncols=3, frameon=False, markerscale=0.75
+    )
     return figure
 
 
