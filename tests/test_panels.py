@@ -56,7 +56,7 @@ def test_tasks_of_one_level_stand_together_and_a_lone_one_is_left_out():
     several = (("inpainting", (0.05, 0.2)),)
     figure = panels.by_level(rows(tasks=several + one), "psnr", "PSNR")
     assert [axis.get_title() for axis in figure.axes[:2]] == ["inpainting", "one level each"]
-    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["colourisation", "deblurring\n2"]
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["colourisation", "deblurring 2"]
     figure = panels.by_level(rows(tasks=several + one[:1]), "psnr", "PSNR")
     assert len(figure.axes) == 2
     figure = panels.by_level(rows(tasks=one[:1]), "psnr", "PSNR")

@@ -96,7 +96,8 @@ def _side_by_side(axis: Axes, rows: pd.DataFrame, metric: str) -> None:
         bars = means["sem"] if means["sem"].notna().any() else None
         axis.errorbar(places, means["mean"], bars, color=colour, marker=marker, markersize=7, linestyle="", capsize=2.5)
     levels = rows.groupby("task")["level"].first()
-    axis.set_xticks(range(len(tasks)), [title(t, levels[t]).replace(" ", "\n") for t in tasks])
+    words = [title(task, levels[task]) for task in tasks]
+    axis.set_xticks(range(len(tasks)), words, rotation=35, ha="right", rotation_mode="anchor", fontsize=10)
     axis.set_xlim(-0.6, len(tasks) - 0.4)
     axis.xaxis.grid(False)
 
