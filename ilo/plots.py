@@ -190,7 +190,7 @@ def curves(
             axis.errorbar(
                 part.index,
                 part["mean"],
-                part["sem"].fillna(0),  # of one value there is none
+                part["sem"].fillna(0) if part["sem"].notna().any() else None,  # of one value there is none
                 color=colour,
                 marker=marker,
                 markersize=10 if marker == "*" else 6,

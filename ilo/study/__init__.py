@@ -2,7 +2,7 @@
 
 from ilo.study.celeba import celeba_available, csgm_test_images
 from ilo.study.cells import Answer, Method, Tried
-from ilo.study.experiment import automatic_result, caption, compare, leaders, measurements, pictures, summary
+from ilo.study.experiment import automatic_result, caption, compare, leaders, measured, measurements, pictures, summary
 from ilo.study.grid import KEYS, Grid, StudyError, run
 from ilo.study.methods import METHODS, methods_for, shortened
 from ilo.study.problems import (
@@ -50,6 +50,7 @@ __all__ = [
     "inpainting",
     "kept_images",
     "leaders",
+    "measured",
     "measurements",
     "methods_for",
     "near_range_faces",

@@ -64,9 +64,18 @@ def compare(
     )
 
 
+def measured(
+    problem: Problem, who: Subjects, names: Sequence[str], seed: int = 0, device: torch.device | str = "cpu"
+) -> tuple[LinearOperator, Tensor]:
+    """Return the operator and what it measures of the images `names`, (B, *A.shape_out): as a grid's cells do."""
+    x = who.truth[[who.names.index(name) for name in names]].to(device)
+    A = problem.operator(tuple(x.shape[1:]), rng=seed).to(device)
+    return A, measure(A, x, noise=problem.noise, rng=[image_seed(seed, name) for name in names])
+
+
 def measurements(problem: Problem, who: Subjects, name: str, seed: int = 0) -> Tensor:
     """Return the picture, (C, H, W) in [−1, 1], of what a grid's cell measured of the image `name`."""
-    A, y = _measured(problem, who, [name], seed, "cpu")
+    A, y = measured(problem, who, [name], seed)
     return A.picture(y)[0]
 
 
@@ -75,18 +84,9 @@ def automatic_result(problem: Problem, who: Subjects, *, G: Generator, seed: int
 
     share: as in `compare`. The images are those of the cell where it held all of `who` and nothing else.
     """
-    A, y = _measured(problem, who, who.names, seed, G.device)
+    A, y = measured(problem, who, who.names, seed, device=G.device)
     rounds = Auto(budget=round(share * Auto.budget), noise=problem.noise)
     return recover(G, A, y, rounds=rounds, rng=seed, progress=False)
-
-
-def _measured(
-    problem: Problem, who: Subjects, names: Sequence[str], seed: int, device: torch.device | str
-) -> tuple[LinearOperator, Tensor]:
-    """The operator of a grid's cell, and what it measured of the images."""
-    x = who.truth[[who.names.index(name) for name in names]].to(device)
-    A = problem.operator(tuple(x.shape[1:]), rng=seed).to(device)
-    return A, measure(A, x, noise=problem.noise, rng=[image_seed(seed, name) for name in names])
 
 
 def pictures(
