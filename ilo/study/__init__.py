@@ -1,5 +1,6 @@
 """Grids of experiments: images × problems × methods × seeds become rows, kept as they are made."""
 
+from ilo.study.brightness import brightness_of, slopes
 from ilo.study.celeba import celeba_available, csgm_test_images
 from ilo.study.cells import Answer, Method, Tried
 from ilo.study.experiment import compare, measurements, pictures, summary
@@ -36,6 +37,7 @@ __all__ = [
     "StudyError",
     "Subjects",
     "Tried",
+    "brightness_of",
     "celeba_available",
     "choose_subjects",
     "circulant",
@@ -55,6 +57,7 @@ __all__ = [
     "region",
     "run",
     "shortened",
+    "slopes",
     "summary",
     "superres",
     "tried_settings",
