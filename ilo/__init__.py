@@ -48,8 +48,8 @@ _HOMES = {
 }
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
-    "arithmetic", "assets", "auto", "cli", "files", "images", "metrics", "perceptual", "plots", "provenance",
-    "publish", "reproduce", "rng", "solver", "verify",
+    "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "metrics", "perceptual", "plots",
+    "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -59,10 +59,12 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import assets as assets
     from ilo import auto as auto
     from ilo import baselines as baselines
+    from ilo import checks as checks
     from ilo import cli as cli
     from ilo import files as files
     from ilo import generators as generators
     from ilo import images as images
+    from ilo import index as index
     from ilo import metrics as metrics
     from ilo import operators as operators
     from ilo import perceptual as perceptual
@@ -75,6 +77,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import study as study
     from ilo import theory as theory
     from ilo import verify as verify
+    from ilo import watched as watched
     from ilo.auto.plan import Auto as Auto
     from ilo.recovery import recover as recover
     from ilo.solver.extended_range import AlternatingRound as AlternatingRound

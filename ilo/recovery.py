@@ -17,6 +17,7 @@ from torch import Tensor
 from ilo.arithmetic import repeatable
 from ilo.auto.plan import Auto
 from ilo.auto.search import Request, search_automatically
+from ilo.checks import check_callable, check_kind
 from ilo.generators.base import Generator, State
 from ilo.provenance import provenance
 from ilo.rng import Rng
@@ -80,11 +81,17 @@ def recover(
         ValueError: shapes that do not fit, measurements that are not finite or not floating point, a layer that does
             not exist, layers that go back, restarts < 1; "auto" with an objective, a start or restarts.
     """
+    check_kind(G, Generator, "G")
+    _check_precision(G)
+    if callback is not None:
+        check_callable(callback, "callback")
+    if objective is not None:
+        check_callable(objective, "objective")
     watch = Watch(callback)
     if isinstance(rounds, (str, Auto)):
         settings = _settings(rounds, A, restarts, objective, start)
         return _recover_automatically(G, A, y, settings, rng, watch, progress)
-    rounds = list(rounds)
+    rounds = list(check_kind(rounds, Sequence, "rounds"))
     inputs.check_rounds(G, rounds, restarts)
     if (A is None) != (y is None):
         raise ValueError("give both the operator A and the measurements y, or neither and an objective")
@@ -119,6 +126,20 @@ def recover(
             **provenance(G.device, G.dtype),
         },
     )
+
+
+def _check_precision(G: Generator) -> None:
+    """ValueError for half precision, of a generator or a surrounding autocast: l1 balls and priors do not bear it."""
+    if G.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"G computes in {G.dtype}, and a search needs float32: use G.float(), and to save memory "
+            "ilo.generators.economical(G, half=True), which takes half precision where that does no harm"
+        )
+    if torch.is_autocast_enabled(G.device.type):
+        raise ValueError(
+            "a search needs float32, and this is inside torch.autocast: leave it, and to save memory use "
+            "ilo.generators.economical(G, half=True)"
+        )
 
 
 def _settings(rounds: Auto | str, A, restarts: int, objective, start) -> Auto:

@@ -123,10 +123,16 @@ def _profile(path: Path, profile: str) -> dict[str, dict[str, Any] | None]:
     """A profile's notebooks and what it gives each."""
     if not path.exists():
         raise ReproduceError(f"no profile file at {path}: `ilo reproduce` needs a checkout of the repository")
-    table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if profile not in table:
-        raise ReproduceError(f"no profile {profile!r}: {path.name} has {', '.join(table)}")
-    return table[profile]
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReproduceError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(table, dict) or profile not in table:
+        raise ReproduceError(f"no profile {profile!r}: {path} has {', '.join(map(str, table or ()))}")
+    chosen = table[profile]
+    if not (isinstance(chosen, dict) and all(given is None or isinstance(given, dict) for given in chosen.values())):
+        raise ReproduceError(f"{path}: profile {profile!r} is no table of notebooks and what each is given")
+    return chosen
 
 
 def declared_parameters(path: Path) -> dict[str, Any]:
@@ -218,17 +224,24 @@ def run_notebook(job: Job, *, folder: Path, environment: Mapping[str, str], chil
     given = output / "parameters.yaml"
     parameters = {name: str(output) if name == "output" else value for name, value in job.parameters.items()}
     given.write_text(yaml.safe_dump(parameters), encoding="utf-8")
-    command = [sys.executable, "-m", "papermill", str(job.path), str(executed), "--parameters_file", str(given)]
+    # However the runner dies, papermill ends with its input, and a kernel when it sees that its parent, papermill, has.
+    watched = [sys.executable, "-m", "ilo.watched", "papermill"]
+    command = [*watched, str(job.path), str(executed), "--parameters_file", str(given)]
     began = time.perf_counter()
+    reading, writing = os.pipe()
     with subprocess.Popen(
         [*command, "--cwd", str(folder), "--no-progress-bar"],
         env=os.environ | environment,
+        stdin=reading,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     ) as papermill_process:
+        os.close(reading)
         children.add(papermill_process)
         stderr = papermill_process.communicate()[1]
+        os.close(writing)
     children.discard(papermill_process)
     seconds = time.perf_counter() - began
     error = None if papermill_process.returncode == 0 else _cause(executed, stderr)

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ilo.checks import check_count
+
 Rng = int | torch.Generator
 
 PURPOSES = {
@@ -49,7 +51,7 @@ def stream(rng: Rng, purpose: str, *key: int) -> torch.Generator:
     Raises:
         TypeError, ValueError: no seed, or no such purpose.
     """
-    if purpose not in PURPOSES:
+    if not isinstance(purpose, str) or purpose not in PURPOSES:
         raise ValueError(f"no purpose {purpose!r}: a random stream is for one of {', '.join(PURPOSES)}")
     entropy = np.random.SeedSequence(entropy=seed_of(rng), spawn_key=(zlib.crc32(purpose.encode()), *key))
     words = entropy.generate_state(2, np.uint32)
@@ -69,7 +71,8 @@ def normal(
 
     `rng` may also be a sequence of `n` seeds, one per sample: then sample i is what `normal(rng[i], 1, shape)` draws.
     """
-    if isinstance(rng, Sequence):
+    n = check_count(n, "n", least=0)
+    if isinstance(rng, Sequence) and not isinstance(rng, str):
         if len(rng) != n:
             raise ValueError(f"rng holds {len(rng)} seeds for {n} samples: give one seed per sample")
         streams = [stream(seed, purpose, 0) for seed in rng]

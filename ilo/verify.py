@@ -107,7 +107,7 @@ def verify(fresh: str | Path | None = None, reference: str | Path | None = None)
             continue
         other = committed[path.name]
         try:
-            comparison = compare(path.name, pd.read_csv(path), pd.read_csv(other), tolerances)
+            comparison = compare(path.name, _read(path), _read(other), tolerances)
         except ValueError as error:
             comparison = Comparison(path.name, reason=str(error))
         comparisons.append(replace(comparison, identical=path.read_bytes() == other.read_bytes()))
@@ -127,13 +127,21 @@ def _tolerances_for(reference: Path, home: Path | None) -> list[Tolerance]:
     return read_tolerances(found)
 
 
+def _read(path: str | Path) -> pd.DataFrame:
+    """A table; ValueError that names the file where it is none."""
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' own errors too
+        raise ValueError(f"{path} is no CSV table: {' '.join(str(error).split())}") from error
+
+
 def read_tolerances(path: str | Path) -> list[Tolerance]:
     """Read the table of tolerances: a row for each file pattern and quantity, of which the first that fits counts.
 
     Raises:
         ValueError: a column that is missing, or a value that is no number of at least 0.
     """
-    table = pd.read_csv(path)
+    table = _read(path)
     names = list(Tolerance.__dataclass_fields__)
     if lacking := [name for name in names if name not in table]:
         raise ValueError(f"{path} must have the columns {', '.join(names)}: it lacks {', '.join(lacking)}")

@@ -197,6 +197,9 @@ def test_weights_grow_with_noise_and_measurements():
     low, high = (baselines.default_weight("total_variation", A, s) for s in (0.1, 0.3))
     assert high == pytest.approx(3 * low)
     assert baselines.default_weight("lasso_dct", A, 0.0) > 0
+    for method, scale in (("total_variation", 0.4), ("lasso_dct", math.sqrt(0.4))):  # ‖A‖ = 1
+        expected = weights.FACTORS[method] * 0.1 * scale
+        assert baselines.default_weight(method, A, 0.1) == pytest.approx(expected, rel=1e-3)
     with pytest.raises(ValueError, match="no rule"):
         baselines.default_weight("csgm", A, 0.1)
     for method, solve in METHODS.items():

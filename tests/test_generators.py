@@ -181,7 +181,7 @@ def test_a_torch_generator_goes_on(dcgan):
 
 
 def test_bad_draws_are_refused(dcgan):
-    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
         dcgan.sample(0, 0)
     with pytest.raises(ValueError, match="non-negative seed, got -1"):
         dcgan.sample(1, -1)

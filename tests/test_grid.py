@@ -53,6 +53,10 @@ def slow_search(A, y, *, G, rng, noise):
     return search(A, y, G=G, rng=rng, noise=noise)
 
 
+def breaks_in_other_letters(A, y, *, G, rng, noise):
+    raise ValueError("‖A·x − y‖ = ∞ \udcff" if noise > 0.1 else "−")
+
+
 def breaks_on_noise(A, y, *, G, rng, noise):
     if noise > 0.1:
         raise ZeroDivisionError("the method's own words")
@@ -269,3 +273,28 @@ def test_a_grid_killed_ten_times_ends_with_the_rows_of_one_that_was_not(tmp_path
         twin = Path(paths[0] + "-uninterrupted") / path.name
         assert path.read_bytes() == twin.read_bytes()
         assert json.loads(path.with_suffix(".json").read_text())["body"]
+
+
+@pytest.mark.parametrize("seed", [1.5, "1", True, -1, None, 1.0])
+def test_a_seed_is_a_whole_number(tmp_path, seed):
+    with pytest.raises(ValueError, match="each of seeds must be an integer of at least 0"):
+        run(tmp_path, photos(1), seeds=[1, seed])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_cell_with_signs_of_its_own_stops_nobody_in_an_old_locale(tmp_path):
+    """Under LC_ALL=C and without UTF-8 mode Python's text files are ASCII."""
+    script = (
+        "import sys, test_grid; from ilo import study\n"
+        "try: test_grid.run(sys.argv[1], test_grid.photos(1), methods={'\\u2212': test_grid.breaks_in_other_letters,"
+        " 'back': test_grid.back})\n"
+        "except study.StudyError as error: print(len(error.rows), ascii(str(error)))"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parent, env=environment, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) > 0, "the other method's rows are there"
+    (told, *_) = tmp_path.glob("*.error.txt")
+    assert "−" in told.read_text(encoding="utf-8")

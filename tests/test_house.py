@@ -20,7 +20,8 @@ TESTS = Path(__file__).resolve().parent
 # The rooms, a floor a line, in the order of the data's path: a room imports from lower floors alone. CONTRIBUTING.md
 # draws it. "ilo" is the package's front door, which opens every room.
 FLOORS = (
-    ("files", "rng", "arithmetic"),
+    ("checks",),
+    ("files", "rng", "arithmetic", "index", "watched"),
     ("provenance", "images", "assets", "plots"),
     ("perceptual",),
     ("metrics",),
@@ -168,7 +169,8 @@ FILE = '''"""An operator that shifts the rows of an image around."""
 
 import torch
 
-from ilo.operators.base import LinearOperator, check_shape
+from ilo.checks import check_shape
+from ilo.operators.base import LinearOperator
 
 
 class Roll(LinearOperator):

@@ -95,5 +95,5 @@ def test_on_faces_it_is_nearer_the_truth_than_the_mean_image(dcgan):
 
 def test_one_sample_is_not_enough():
     G, _ = linear_generator()
-    with pytest.raises(ValueError, match="at least 2 samples"):
+    with pytest.raises(ValueError, match="samples must be an integer of at least 2"):
         linear_model(G, operators.Identity(SHAPE), samples=1)

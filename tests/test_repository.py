@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ilo import provenance
+from ilo.reproduce import declared_parameters
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -126,6 +127,16 @@ def test_figures_come_with_their_numbers_and_provenance():
         assert {"revision", "torch"} <= set(record), figure.name
         assert figure.with_suffix(".csv").stat().st_size > 0
         assert figure.with_suffix(".pdf").exists()
+
+
+def test_the_bound_is_drawn_with_the_lipschitz_constants_that_theory_02_wrote():
+    """theory/01 takes them as parameters, since certifying them takes longer than all its curves."""
+    parameters = declared_parameters(ROOT / "notebooks" / "theory" / "01_bound.ipynb")
+    rows = pd.read_csv(ROOT / "figures" / "theory_lipschitz.csv")
+    [row] = rows[rows["generator"].str.startswith("faces") & (rows["cut"] == 1)].to_dict("records")
+    assert parameters["L1"] == pytest.approx(row["L1 certified"], rel=1e-3)
+    assert parameters["L2"] == pytest.approx(row["L2 certified"], rel=1e-3)
+    assert parameters["L2_found"] == pytest.approx(row["L2 found"], rel=0.2), "depends on the points looked at"
 
 
 UNRECORDED = ROOT / "figures" / "UNRECORDED.txt"

@@ -215,6 +215,57 @@ def test_an_interrupt_ends_the_notebooks_that_run_and_starts_no_other(place, how
     assert not (place / "r" / "figures").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_runner_leaves_no_kernel_behind(place):
+    path = place / "notebooks" / "experiments" / "good.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    started = place / "started"
+    body = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(f'{{os.getpid()}} {{os.getppid()}}')\n"
+    notebook.cells[1].source = body + "time.sleep(300)"
+    nbformat.write(notebook, path)
+    environment = os.environ | {"PYTHONPATH": str(Path(reproduce.__file__).parent.parent)}
+    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(place)], env=environment)
+    wait_until(lambda: started.exists() and started.read_text(), 60)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    for process in started.read_text().split():  # the kernel, and papermill that started it
+        wait_until(lambda process=int(process): not alive(process), 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("[1, 2]", "no profile"), ("quick: 3", "no table"), ("quick: [a]", "no table"), ("quick: {a: 3}", "no table"),
+     ("quick: {a: [", "no YAML"), ("", "no profile"), ("\x00", "no YAML")],
+)  # fmt: skip
+def test_a_profile_file_of_another_kind_is_told_by_name(place, text, told):
+    (place / "notebooks" / "profiles.yaml").write_text(text)
+    with pytest.raises(reproduce.ReproduceError, match=f"(?s)profiles.yaml.*{told}|{told}.*profiles.yaml"):
+        planned(place)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [(["--device", "warp"], "no device"), (["--device", "meta"], "computes nothing"), (["--device", "cuda:99"], "99"),
+     (["--generator", "stylegan9"], "stylegan9"), (["--images", "{empty}"], "no image files"),
+     (["--images", "{empty}/none"], "no folder"), (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
+     (["--dask", "nonsense"], "expected tcp://HOST:PORT"), (["--jobs", "0"], "at least 1")],
+)  # fmt: skip
+def test_what_notebooks_would_fail_by_is_told_before_they_start(place, capsys, monkeypatch, flags, told):
+    (place / "empty").mkdir()
+    monkeypatch.setattr(reproduce, "run_notebook", lambda *a, **k: pytest.fail("a notebook was started"))
+    monkeypatch.setattr(reproduce, "runs_folder", lambda: place / "r")
+    flags = [flag.format(empty=place / "empty") for flag in flags]
+    assert main(["reproduce", "--only", "inpainting", *flags]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_folder_called_as_a_device_is_no_device(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "cpu").mkdir()
+    assert main(["reproduce", "--list", "--only", "inpainting", "--device", "cpu"]) == 0
+    assert '"device": "cpu"' in capsys.readouterr().out
+
+
 def wait_until(condition, seconds):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -46,14 +46,23 @@ def test_kept_images_are_what_was_scored(tmp_path):
     torch.testing.assert_close(study.kept_images(some, tmp_path), x)
 
 
-def test_abandoned_temporary_files_are_swept(tmp_path):
-    old, new = tmp_path / ".old-abc.json", tmp_path / ".new-abc.json"
-    for path in (old, new):
+def test_abandoned_temporary_files_are_swept_and_nothing_else(tmp_path):
+    key = "0" * 64
+    abandoned = [
+        tmp_path / name for name in (f".{key}-abcd_123.json", f".{key}-abcd_123.npz", f".{key}.error-abcd_123.txt")
+    ]
+    fresh = tmp_path / f".{key}-abcd_124.json"
+    theirs = [tmp_path / name for name in (".pre-commit-config.yaml", ".gitlab-ci.yml", ".old-abcd_123.json", ".a-b")]
+    for path in (*abandoned, fresh, *theirs):
         path.write_text("half")
-    os.utime(old, (0, 0))
+    folders = [tmp_path / f".{key}-abcd_125.json", tmp_path / ".venv-3.12"]
+    for folder in folders:
+        folder.mkdir()
+    for path in (*abandoned, *theirs, *folders):
+        os.utime(path, (0, 0))
     run(tmp_path, photos(1))
-    assert not old.exists()
-    assert new.exists()
+    assert not any(path.exists() for path in abandoned)
+    assert all(path.exists() for path in (fresh, *theirs, *folders))
 
 
 def test_a_cell_is_one_json_document(tmp_path):

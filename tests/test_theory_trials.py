@@ -63,6 +63,17 @@ def test_each_problem_has_a_matrix_of_its_own_with_entries_of_variance_one_over_
     assert torch.equal(own_matrices((1, 3, 4), 500, 3, rng=0)(images[:3]), columns[:3])
 
 
+def test_problems_may_have_numbers_of_measurements_of_their_own():
+    images = torch.randn(3, 1, 3, 4, generator=torch.Generator().manual_seed(0))
+    measured = own_matrices((1, 3, 4), [2, 7, 4], 3, rng=0)(images)
+    assert measured.shape == (3, 7)
+    assert measured.ne(0).sum(1).tolist() == [2, 7, 4]
+    for i, m in enumerate([2, 7, 4]):
+        assert torch.allclose(measured[i, :m], own_matrices((1, 3, 4), m, 3, rng=0)(images)[i], atol=1e-6)
+    with pytest.raises(ValueError, match="2 numbers for 3 problems"):
+        own_matrices((1, 3, 4), [2, 7], 3, rng=0)
+
+
 def test_targets_are_k_squared_equal_coordinates_of_the_right_radius():
     G, A = features_are_pixels(), Remembering()
     K = [1.0, 2.0, math.sqrt(5), math.sqrt(20)]

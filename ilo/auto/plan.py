@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import dataclass, replace
-from numbers import Real
 
+from ilo.checks import check_count, check_number, check_probability
 from ilo.generators.base import Generator
-from ilo.operators.base import check_count
 from ilo.solver.rounds import Round, SearchRound, with_share
 from ilo.solver.schedules import csgm_rounds, style_rounds
 from ilo.solver.whitened import PriorRound, feature_prior
@@ -38,10 +37,9 @@ class Auto:
     def __post_init__(self):
         for name, least in (("budget", 1), ("samples", 2), ("draws", 2)):
             check_count(getattr(self, name), name, least)
-        if not (isinstance(self.held_out, Real) and 0 < self.held_out < 1):
-            raise ValueError(f"held_out is a fraction of the measurements, in (0, 1), got {self.held_out!r}")
-        if self.noise is not None and not (isinstance(self.noise, Real) and 0 <= self.noise < math.inf):
-            raise ValueError(f"noise must be one number, a finite standard deviation of at least 0, got {self.noise!r}")
+        check_probability(self.held_out, "held_out")
+        if self.noise is not None:
+            check_number(self.noise, "noise", 0)
 
 
 @dataclass(frozen=True)

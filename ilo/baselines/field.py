@@ -7,6 +7,7 @@ from ilo.auto.choose import NO_NOISE
 from ilo.auto.posterior import image_prior
 from ilo.auto.smooth import Conditioner
 from ilo.baselines.checks import check_linear
+from ilo.checks import check_kind, check_number
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 
@@ -24,6 +25,8 @@ def smooth_field(G: Generator, A: LinearOperator, y: Tensor, *, noise: float = 0
     Returns:
         images (B, C, H, W) in [−1, 1].
     """
+    check_kind(G, Generator, "G")
+    noise = check_number(noise, "noise", 0)
     check_linear(A, y, "smooth_field")
     prior = image_prior(G)
     ratio = torch.full((len(y),), 1 / max(noise, NO_NOISE) ** 2).to(y)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ilo.checks import check_kind, check_number
 from ilo.generators.base import Generator
 from ilo.recovery import recover
 from ilo.solver.objectives import GeoCross, Perceptual, SquaredError, SquaredNorm
@@ -50,8 +51,8 @@ def csgm(
     Returns:
         `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative penalty.
     """
-    if not penalty >= 0:
-        raise ValueError(f"penalty must be at least 0, got {penalty!r}")
+    check_kind(G, Generator, "G")
+    penalty = check_number(penalty, "penalty", 0)
     names = G.variables(G.sample(1, 0))
     terms = [penalty * SquaredNorm(name) for name in names] if penalty > 0 else []
     round_ = Round(0, steps, lr, penalty=sum(terms[1:], terms[0]) if terms else None, schedule=constant)
@@ -96,8 +97,8 @@ def pulse(
     Returns:
         `ilo.Result`. Raises what `ilo.recover` raises, and ValueError for a negative weight.
     """
-    if not geocross >= 0:
-        raise ValueError(f"geocross must be at least 0, got {geocross!r}")
+    check_kind(G, Generator, "G")
+    geocross = check_number(geocross, "geocross", 0)
     round_ = Round(0, steps, lr, constraint=keep_norms, schedule=one_cycle_drop)
     objective = 25.0 * SquaredError(A, y)
     for name in _sets_of_styles(G):

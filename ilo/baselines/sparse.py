@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ilo.baselines.checks import check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
+from ilo.checks import check_count, check_kind
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 from ilo.operators.separable import cosine_matrix
 
 Transform = Callable[[Tensor], Tensor]
@@ -123,6 +123,7 @@ def soft_threshold(x: Tensor, threshold: Tensor) -> Tensor:
 
 def cosine_transform(height: int, width: int) -> tuple[Transform, Transform]:
     """Return Ψ and Ψᵀ of the orthonormal two-dimensional DCT-II, on (B, C, height, width)."""
+    height, width = check_count(height, "height"), check_count(width, "width")
 
     def analysis(x: Tensor) -> Tensor:
         return cosine_matrix(height).to(x) @ x @ cosine_matrix(width).to(x).T
@@ -144,7 +145,8 @@ def wavelet_transform(height: int, width: int, wavelet: str = "db4") -> tuple[Tr
     Raises:
         ValueError: a wavelet that PyWavelets does not know, or that is not orthogonal.
     """
-    levels, sides = [], [height, width]
+    check_kind(wavelet, str, "wavelet")
+    levels, sides = [], [check_count(height, "height"), check_count(width, "width")]
     while True:
         halved = [_halves(side, wavelet) for side in sides]
         if all(half is None for half in halved):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ilo.baselines.checks import check_linear, weight_per_problem
 from ilo.baselines.weights import default_weight
+from ilo.checks import check_count, check_tensor
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 
 GRADIENT_NORM_SQUARED = 8.0  # Chambolle's (2004) bound on ‖∇‖² of two-dimensional forward differences
 DATA_STEP = 3.0  # of the dual step sizes' ratio: found by trial on inpainting, Gaussian, super-resolution, denoising
@@ -21,6 +21,7 @@ def variation(x: Tensor) -> Tensor:
     Σ over pixels of the l2 norm of the 2·C forward differences there, down and across, which are 0 across the border
     (Bresson and Chan, Inverse Problems and Imaging 2008). With one channel it is that of Rudin, Osher and Fatemi.
     """
+    check_tensor(x, "the images x", least_axes=4)
     return _size(_differences(x)).sum((1, 2, 3, 4))
 
 

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
-from ilo.baselines.checks import check_measurements, check_positive
-from ilo.operators.base import check_count
+from ilo.checks import check_callable, check_count, check_measurements, check_positive, check_shape
 from ilo.rng import Rng, normal, seed_of
 
 EPS = 1e-5  # of the channel normalisation, as batch normalisation has it
@@ -59,18 +58,21 @@ def deep_decoder(
     Raises:
         TypeError, ValueError: measurements that are not finite or do not fit the operator, counts < 1, lr <= 0.
     """
-    check_measurements(y)
+    check_callable(A, "the operator A")
+    check_measurements(y, "the measurements y")
     check_count(width, "width"), check_count(levels, "levels"), check_count(steps, "steps"), check_positive(lr, "lr")
     if shape is None:
         if not hasattr(A, "shape_in"):
             raise ValueError("this operator does not tell the images' shape (A.shape_in): give shape=(C, H, W)")
         shape = A.shape_in
+    shape = check_shape(shape)
     with repeatable(), torch.enable_grad():
-        return _fit(A, y, tuple(shape), width, levels, steps, lr, rng)
+        return _fit(A, y, shape, width, levels, steps, lr, rng)
 
 
 def weights_of(shape: Sequence[int], width: int, levels: int) -> int:
     """Return how many weights a problem's decoder has: (levels + 1)·(width² + 2·width) + C·width."""
+    shape, width, levels = check_shape(shape), check_count(width, "width"), check_count(levels, "levels")
     return (levels + 1) * (width**2 + 2 * width) + shape[0] * width
 
 

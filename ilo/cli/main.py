@@ -6,8 +6,11 @@ own code too); 130 interrupted.
 
 import argparse
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 
 # Each command, what it does in a line, and its module: `add_arguments(parser)` and `run(options) -> exit code`.
@@ -22,9 +25,13 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks × shows an escape in its place
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with _terminated_as_interrupted():
+            return options.run(options)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         # what the user can mend reads as a sentence; anything else is a fault of ours and keeps its traceback
         print(f"ilo: {error}", file=sys.stderr)
@@ -32,6 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ilo: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, so that what is half-written goes and notebooks end too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_parser() -> argparse.ArgumentParser:

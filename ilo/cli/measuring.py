@@ -1,14 +1,17 @@
 """What ``ilo recover`` is to recover: the operator and the measurements that its options ask for."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ilo import operators
-from ilo.images import read_image, read_seen
+from ilo.images import is_transparent, read_image, read_seen
 from ilo.operators import LinearOperator
 from ilo.operators.tasks import TASKS
+
+SMALL = 64  # pixels a side: no generator makes smaller images
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,25 @@ def settle(options: argparse.Namespace) -> None:
             setattr(options, name, choices[0])
     if options.noise is None and not given:
         options.noise = task.default if task.level == "noise" else task.noise
+
+
+def look_at(options: argparse.Namespace) -> None:
+    """Read the photo and the mask, before the minutes of work; say what of them will not be as it looks.
+
+    FileNotFoundError, ValueError: as `read_image`.
+    """
+    photo = read_image(options.photo, crop=options.crop)
+    if options.mask is not None:
+        read_seen(options.photo, options.mask, crop=options.crop)
+    elif is_transparent(options.photo):
+        warn("the photo has transparent pixels, which are taken for white: if they are holes, say so by --mask")
+    side = min(photo.shape[-2:])
+    if side < SMALL and not options.measured:
+        warn(f"the photo is {photo.shape[-1]}×{photo.shape[-2]} pixels, and will be enlarged: its details are made up")
+
+
+def warn(text: str) -> None:
+    print(f"ilo: {text}", file=sys.stderr, flush=True)
 
 
 def measured(options: argparse.Namespace, shape: tuple[int, int, int]) -> Measured:

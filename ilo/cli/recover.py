@@ -10,9 +10,9 @@ import torch
 import ilo
 from ilo.assets import fetch
 from ilo.auto.plan import Auto
-from ilo.cli.measuring import Measured, measured, settle
+from ilo.cli.measuring import Measured, look_at, measured, settle
 from ilo.cli.measuring import add_arguments as add_measurements
-from ilo.cli.results import write_results
+from ilo.cli.results import folder_for, write_results
 from ilo.generators import Generator
 from ilo.operators.tasks import TASKS, Task
 
@@ -107,22 +107,16 @@ def run(options: argparse.Namespace) -> int:
     """Recover the photo, write the results, return the exit code 0. Errors are `ilo.cli.main.main`'s to report."""
     settle(options)
     _settle_solver(options)
+    out = folder_for(options)
+    look_at(options)
     G = _generator(options)
     seen = measured(options, G.image_shape)
-    out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
     if seen.truth is not None:
         fetch("lpips-alex")  # now rather than after the work
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
     copies = options.samples if options.rounds == "auto" else options.restarts
     if report := ilo.generators.memory_report(G, copies):
         print(f"memory: {report} (flags: --half, --checkpointing, --samples or --restarts)", flush=True)
-    try:
-        result = _recover(options, G, seen)
-    except ValueError:
-        if made:
-            out.rmdir()  # a mistake leaves nothing behind
-        raise
+    result = _recover(options, G, seen)
     written = write_results(out, options, result, seen)
     print(f"status: {result.status[0]}; wrote to {out}: {', '.join(written)}")
     return 0
@@ -138,6 +132,9 @@ def _settle_solver(options: argparse.Namespace) -> None:
         raise ValueError(f"{' and '.join(given)} cannot go with --rounds {options.rounds}, only with auto")
     if options.noise_known is not None and not 0 <= options.noise_known < math.inf:
         raise ValueError(f"--noise-known is a standard deviation of at least 0, got {options.noise_known}")
+    for name, most in {"samples": 1000, "restarts": 1000}.items():  # side by side: more fit no memory
+        if (given := getattr(options, name)) is not None and not 1 <= given <= most:
+            raise ValueError(f"--{name} must be a number from 1 to {most}, got {given}")
     for name, default in {**of_auto, "restarts": 4}.items():
         if getattr(options, name) is None:
             setattr(options, name, default)

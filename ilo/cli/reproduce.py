@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 from pathlib import Path
 
 DESCRIPTION = """\
@@ -37,23 +36,36 @@ def run(options: argparse.Namespace) -> int:
             f"`ilo reproduce` needs the notebook tools: pip install -e '.[notebooks]' ({missing})"
         ) from None
 
-    named = {"device": options.device, "generator": options.generator, "images": options.images}
-    overrides = {name: _absolute(value) for name, value in named.items() if value is not None}
+    overrides = _checked(options)
     jobs = reproduce.plan(options.profile, only=options.only, overrides=overrides)
     if options.list:
         for job in jobs:
             print(job.name, json.dumps(job.parameters))
         return 0
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks too, as Ctrl-C does
-    try:
-        done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
     print(reproduce.summary(done))
     return 1 if any(outcome.error for outcome in done.outcomes) else 0
 
 
-def _absolute(value: str) -> str:
-    """A file or folder by a path that holds in a notebook's own working directory; other words as they are."""
-    path = Path(value).expanduser()
-    return str(path.resolve()) if path.exists() else value
+def _checked(options: argparse.Namespace) -> dict[str, str]:
+    """What the options set in the notebooks, looked at before minutes of work; files by paths that hold anywhere."""
+    found = {}
+    if options.device is not None or options.generator is not None:
+        from ilo.generators import loading  # torch, which `--list` alone need not wait for
+
+        if options.device is not None:
+            loading.check_device(options.device)
+            found["device"] = options.device
+        if options.generator is not None:
+            found["generator"] = str(loading.check_name(options.generator))
+    if options.dask not in (None, "local"):
+        from ilo.study.cluster import check_scheduler
+
+        check_scheduler(options.dask)
+    if options.images is not None:
+        from ilo.images import image_files
+
+        folder = Path(options.images).expanduser().resolve()
+        image_files(folder)
+        found["images"] = str(folder)
+    return found

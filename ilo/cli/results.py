@@ -2,6 +2,10 @@
 
 import argparse
 import json
+import os
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib
@@ -13,22 +17,97 @@ from ilo.files import written_atomically
 from ilo.images import write_image
 from ilo.solver.result import Result
 
-NAMES = {  # of `ilo.study.METHODS`
+SHOWN_AS = {  # the names of `ilo.study.METHODS`
     "auto": "ILO auto",
     "paper": "ILO",
     "whitened": "ILO (whitened)",
     "release": "ILO (release)",
     "csgm": "CSGM",
 }
+NAMES = (
+    "recovered.png", "comparison.png", "result.safetensors", "sharp.png", "spread.png", "tries.csv", "report.json",
+)  # fmt: skip
+
+
+def folder_for(options: argparse.Namespace) -> Path:
+    """The folder for the results, which need not be there yet: it is made when there is something to put in.
+
+    Raises:
+        ValueError: it holds what was recovered of another photo and was not named by --out, or files of our names
+            that `ilo recover` did not write.
+        OSError: it cannot be written.
+    """
+    out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file, so the results cannot go to {out}: name a folder by --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"the results cannot be written to {out}: name a folder of yours by --out")
+    earlier = _photo_of(out)
+    if earlier is None and (others := [name for name in NAMES if (out / name).exists()]):
+        raise ValueError(
+            f"{out} holds {', '.join(others)}, not of an `ilo recover` that ended: move it, or name a folder by --out"
+        )
+    if earlier is not None and earlier.name != options.photo.name:
+        if options.out is None:
+            raise ValueError(f"{out} holds what was recovered of {earlier}: name another folder by --out")
+        print(f"ilo: {out} holds what was recovered of {earlier}, which is replaced", file=sys.stderr)
+    return out
+
+
+def _photo_of(out: Path) -> Path | None:
+    """The photo that the results in a folder are of; None where there are none."""
+    try:
+        return Path(json.loads((out / "report.json").read_text(encoding="utf-8"))["photo"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_results(out: Path, options: argparse.Namespace, result: Result, seen: Measured) -> list[str]:
-    """Write images, result and report of the one problem; say its scores; return the files' names."""
+    """Write images, result and report of the one problem; say its scores; return the files' names.
+
+    All are written aside, and then take the places of an earlier recovery's files, of which none is left.
+    OSError where they cannot be: then the result itself is saved where the system keeps temporary files, if it can be.
+    """
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".writing-", ignore_cleanup_errors=True) as aside:
+            written = _write(Path(aside), options, result, seen)
+            for name in set(NAMES) - set(written):
+                (out / name).unlink(missing_ok=True)
+            for name in written:
+                os.replace(Path(aside) / name, out / name)
+    except BaseException as error:
+        if made:
+            with suppress(OSError):
+                out.rmdir()
+        if isinstance(error, OSError):
+            raise OSError(f"the results could not be written to {out}: {error}. {_rescued(result)}") from error
+        raise
+    return written
+
+
+def _rescued(result: Result) -> str:
+    """Save the result wherever there is room, since it took minutes to find; say where."""
+    for folder in (tempfile.gettempdir(), Path.cwd(), Path.home()):
+        with suppress(OSError):
+            path = Path(tempfile.mkdtemp(dir=folder, prefix="ilo-result-"))
+            try:
+                saved = result.save(path / "result.safetensors")
+            except OSError:
+                path.rmdir()
+                raise
+            return f"What was found is in {saved}: ilo.load_result reads it"
+    return "There was no room for the result elsewhere: make room, and recover again"
+
+
+def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measured) -> list[str]:
     images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
-    write_image(out / "recovered.png", images[0])
     result.save(out / "result.safetensors")
-    columns = {"Measurements": seen.A.cpu().picture(seen.y.cpu()), NAMES[options.rounds]: images}
-    written = ["recovered.png", "comparison.png", "result.safetensors", "report.json"]
+    write_image(out / "recovered.png", images[0])
+    columns = {"Measurements": seen.A.cpu().picture(seen.y.cpu()), SHOWN_AS[options.rounds]: images}
+    written = ["recovered.png", "comparison.png", "result.safetensors"]
     if options.rounds == "auto":
         columns |= _write_what_auto_adds(out, result)
         written += ["sharp.png", "spread.png", "tries.csv"]
@@ -40,9 +119,10 @@ def write_results(out: Path, options: argparse.Namespace, result: Result, seen: 
     _write_comparison(out / "comparison.png", columns)
     asked = {name: value for name, value in vars(options).items() if name != "run"}
     found = {"status": result.status[0], **result.parameters, "objective": float(result.objective[0])}
+    report = {**asked, **found, **scores, "options": asked}  # some options and settings that were found share names
     with written_atomically(out / "report.json") as temporary:
-        temporary.write_text(json.dumps({**asked, **found, **scores}, indent=1, default=str) + "\n", encoding="utf-8")
-    return written
+        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    return [*written, "report.json"]
 
 
 def _write_what_auto_adds(out: Path, result: Result) -> dict[str, Tensor]:

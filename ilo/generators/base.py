@@ -8,10 +8,12 @@ layer is ``{"image": (B, C, H, W)}`` with values in [−1, 1].
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from ilo.checks import check_count, check_kind, check_layer, check_state, shown
 from ilo.rng import Rng, normal
 
 State = dict[str, Tensor]
@@ -25,6 +27,8 @@ class FeatureLayer(nn.Module):
         self.module, self.source, self.target = module, source, target
 
     def forward(self, state: Mapping[str, Tensor]) -> State:
+        if self.source not in state:
+            raise ValueError(f"this layer takes a state that holds {self.source!r}, got {sorted(state)}")
         return {self.target: self.module(state[self.source])}
 
 
@@ -80,20 +84,28 @@ class Generator(nn.Module):
         Raises:
             ValueError: cuts out of order, or a model whose output is not a batch of images near [−1, 1].
         """
+        check_kind(model, nn.Sequential, "model")
+        latent_shape = _sizes(latent_shape, "latent_shape")
+        if not isinstance(cuts, Sequence) or not all(isinstance(cut, Integral) for cut in cuts):
+            raise TypeError(f"cuts must be a sequence of indices, got {shown(cuts)}")
         edges = [0, *cuts, len(model)]
         if any(a >= b for a, b in pairwise(edges)):
             raise ValueError(f"cuts must increase strictly between 0 and {len(model)}, got {tuple(cuts)}")
         for module in model.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False
+        for name, held in (*model.named_parameters(), *model.named_buffers()):
+            if held.is_floating_point() and not held.isfinite().all():
+                raise ValueError(f"the model's {name} holds NaN or infinite values")
         parts = [model[a:b] for a, b in pairwise(edges)]
         layers = [FeatureLayer(part) for part in parts[:-1]] + [FeatureLayer(parts[-1], target="image")]
         model.eval()
         probe = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         with torch.no_grad():
             image = model(normal(0, 1, latent_shape, purpose="probe", dtype=probe.dtype, device=probe.device))
-        if image.ndim != 4:
-            raise ValueError(f"the model must give images (B, C, H, W), got shape {tuple(image.shape)}")
+        if not isinstance(image, Tensor) or image.ndim != 4 or not image.isfinite().all():
+            image = image if isinstance(image, Tensor) else torch.empty(0)
+            raise ValueError(f"the model must give finite images (B, C, H, W), got shape {tuple(image.shape)}")
         if image.abs().max() > 2:
             raise ValueError(
                 f"the model gives values up to {image.abs().max():.3g}, not images in [−1, 1]: append the map that "
@@ -136,8 +148,7 @@ class Generator(nn.Module):
         What is drawn for another `purpose` (`ilo.rng.PURPOSES`) with the same seed is independent of it: a search
         starts from states drawn to "start", so that a truth drawn with its seed is not among them.
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        n = check_count(n, "n")
         widths = [torch.Size(shape).numel() for shape in self.latent_shapes.values()]
         flat = normal(rng, n, (sum(widths),), purpose=purpose, dtype=self.dtype, device=self.device)  # (n, all latents)
         parts = flat.split(widths, dim=1)
@@ -157,15 +168,31 @@ class Generator(nn.Module):
 
         A bare tensor stands for ``{"features": tensor}``. `stop` defaults to the last layer's end.
         """
-        stop = self.num_layers if stop is None else stop
-        if not 0 <= start <= stop <= self.num_layers:
-            raise ValueError(
-                f"layers must satisfy 0 <= start <= stop <= {self.num_layers}, got start={start}, stop={stop}"
-            )
-        state = {"features": state} if isinstance(state, Tensor) else dict(state)
+        start, stop = self.span(start, stop)
+        state = {"features": state} if isinstance(state, Tensor) else dict(check_state(state))
+        if start == 0 and self.prior is None:
+            self._check_latents(state)
         for layer in self.layers[start:stop]:
             state = layer(state)
         return state
+
+    def _check_latents(self, state: State) -> None:
+        for name, shape in self.latent_shapes.items():
+            if name in state and tuple(state[name].shape[1:]) != shape:
+                raise ValueError(
+                    f"the state's {name} must have the shape {('B', *shape)}, got {tuple(state[name].shape)}"
+                )
+
+    def span(self, start: int, stop: int | None) -> tuple[int, int]:
+        """Return layers start, …, stop − 1 as two ints; ValueError unless 0 ≤ start ≤ stop ≤ num_layers."""
+        stop = self.num_layers if stop is None else stop
+        whole = all(isinstance(i, Integral) and not isinstance(i, bool) for i in (start, stop))
+        if not (whole and 0 <= start <= stop <= self.num_layers):
+            raise ValueError(
+                f"layers must satisfy 0 <= start <= stop <= {self.num_layers}, got start={shown(start)}, "
+                f"stop={shown(stop)}"
+            )
+        return int(start), int(stop)
 
     def forward(self, state: Mapping[str, Tensor] | Tensor, start: int = 0) -> Tensor:
         """Return the images (B, C, H, W), in [−1, 1], that layers `start` to the last make of `state`."""
@@ -173,8 +200,7 @@ class Generator(nn.Module):
 
     def split(self, i: int) -> tuple[Callable[..., State], Callable[..., Tensor]]:
         """Cut before layer `i`: (head, tail) with tail(head(state)) == G(state) bit for bit."""
-        if not 0 <= i <= self.num_layers:
-            raise ValueError(f"the layer must lie in 0 … {self.num_layers}, got {i}")
+        check_layer(i, self.num_layers, "the layer")
 
         def head(state: Mapping[str, Tensor] | Tensor) -> State:
             return self.run(state, 0, i)
@@ -186,3 +212,9 @@ class Generator(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, image_shape={self.image_shape}, num_layers={self.num_layers}"
+
+
+def _sizes(shape: Sequence[int], what: str) -> tuple[int, ...]:
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(f"{what} must be a sequence of sizes, such as (100,), got {shown(shape)}")
+    return tuple(check_count(n, f"each of {what}") for n in shape)

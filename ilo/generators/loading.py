@@ -6,10 +6,12 @@ from typing import Any
 import torch
 
 from ilo.assets import fetch
+from ilo.checks import check_kind, shown
 from ilo.generators.base import Generator
 from ilo.generators.checkpoints.read import open_checkpoint
 from ilo.generators.dcgan_layers import dcgan
 
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 NAMES = ("dcgan-digiface64",)
 
 
@@ -33,28 +35,40 @@ def load(
         TypeError: an option that this kind of generator does not have.
         ilo.assets.AssetError: its weights could not be fetched.
     """
-    _check_device(device)
-    if dtype is not None and not dtype.is_floating_point:
-        raise ValueError(f"a generator computes in a floating-point dtype such as torch.float32, got {dtype}")
-    if name_or_path not in NAMES:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            names = ", ".join(map(repr, NAMES))
-            raise ValueError(
-                f"unknown generator {str(name_or_path)!r}: choose {names} or the path of a checkpoint file"
-            )
-        return open_checkpoint(path, **options).to(device=device, dtype=dtype)
+    check_device(device)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
+        raise ValueError(f"a generator computes in a floating-point dtype such as torch.float32, got {shown(dtype)}")
+    found = check_name(name_or_path)
+    if isinstance(found, Path):
+        return open_checkpoint(found, **options).to(device=device, dtype=dtype)
     weights = torch.load(fetch("dcgan-digiface64"), map_location="cpu", weights_only=True)["netG_state_dict"]
     return dcgan(weights, name="dcgan-digiface64", **options).to(device=device, dtype=dtype)
 
 
-def _check_device(device: torch.device | str | None) -> None:
+def check_name(name_or_path: str | Path) -> str | Path:
+    """Return a name of `NAMES`, or the whole path of a file; ValueError for anything else."""
+    check_kind(name_or_path, (str, Path), "the generator")
+    if name_or_path in NAMES:
+        return name_or_path
+    path = Path(name_or_path).expanduser()
+    if "\0" in str(path) or not path.is_file():
+        names = ", ".join(map(repr, NAMES))
+        raise ValueError(f"unknown generator {str(name_or_path)!r}: choose {names} or the path of a checkpoint file")
+    return path.resolve()
+
+
+def check_device(device: torch.device | str | None) -> None:
+    """Raise ValueError unless this is a device that computes here."""
     try:
         device = torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise ValueError(f"torch knows no device {device!r}: use 'cpu', 'cuda' or 'cuda:1'") from error
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"torch knows no device {shown(device)}: use 'cpu', 'cuda' or 'cuda:1'") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device '{device}' was asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} GPUs: "
             "use 'cpu', or a torch built for CUDA on a machine with a GPU"
         )
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
+        raise ValueError(f"device '{device}' computes nothing here: use 'cpu' or 'cuda'") from error

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
+from ilo.checks import check_count, check_kind
 from ilo.generators.base import Generator, State
 
 MAPS = 2000  # no generator here keeps more numbers per value of an image: StyleGAN2 1600 at 64 pixels, 88 at 1024
@@ -25,6 +26,8 @@ def peak_memory(G: Generator, batch: int = 1, start: int = 0) -> int:
     optimiser's two copies of the variables, the objective, and workspace of the convolution library, which depends on
     the processor: a process on a CPU took from a third more to twice as much.
     """
+    check_kind(G, Generator, "G")
+    batch, (start, _) = check_count(batch, "batch"), G.span(start, None)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         watch = _Watch([fake.from_tensor(t).untyped_storage() for t in (*G.parameters(), *G.buffers())])
         state = G.sample(1, 0)
@@ -93,6 +96,7 @@ def economical(G: Generator, *, checkpointing: bool = True, half: bool = False) 
             dtype. Images then differ by about 1 % of their standard deviation (root mean square). StyleGAN2-1024:
             658 MiB, and 533 with checkpointing. Try it first, unless that difference matters.
     """
+    check_kind(G, Generator, "G")
     return G.with_layers([_Economical(layer, checkpointing, half) for layer in G.layers])
 
 

@@ -7,11 +7,11 @@ same operator, with the same numbers, wherever it is moved.
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from ilo.checks import check_count, check_kind, check_positive, check_probability, shown
 from ilo.rng import Rng, normal, stream
 
 
@@ -73,8 +73,7 @@ class LinearOperator(nn.Module):
         Raises:
             ValueError: if `fraction` lies outside (0, 1), or there are fewer than two units.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"the fraction to hold out must lie strictly between 0 and 1, got {fraction}")
+        check_probability(fraction, "the fraction to hold out")
         units = self.units()
         names = units.unique()
         if len(names) < 2:
@@ -206,6 +205,8 @@ def spectral_norm(A: LinearOperator, tolerance: float = 1e-6, max_steps: int = 5
     (Power iteration would need some hundred times the products on random matrices, whose largest singular values
     crowd.)
     """
+    check_kind(A, LinearOperator, "the operator A")
+    tolerance, max_steps = check_positive(tolerance, "tolerance"), check_count(max_steps, "max_steps")
     wide = math.prod(A.shape_out) < math.prod(A.shape_in)
     shape = A.shape_out if wide else A.shape_in
     size = math.prod(shape)
@@ -239,8 +240,17 @@ def spectral_norm(A: LinearOperator, tolerance: float = 1e-6, max_steps: int = 5
 
 def check_index(index: Tensor | Sequence[int], size: int) -> Tensor:
     """Return `index` as an int64 tensor on the CPU; ValueError unless it holds distinct integers in 0 … size − 1."""
-    index = torch.as_tensor(index)
-    if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
+    try:
+        index = torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"row indices must be a list of integers, got {shown(index)}") from error
+    if (
+        index.is_complex()
+        or index.ndim != 1
+        or len(index) == 0
+        or index.is_floating_point()
+        or index.dtype == torch.bool
+    ):
         raise ValueError(f"rows are chosen by a list of integers, got {index.dtype} of shape {tuple(index.shape)}")
     index = index.to("cpu", torch.int64)
     if index.min() < 0 or index.max() >= size:
@@ -248,21 +258,6 @@ def check_index(index: Tensor | Sequence[int], size: int) -> Tensor:
     if len(index.unique()) != len(index):
         raise ValueError("row indices must be distinct")
     return index
-
-
-def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return `shape` as a tuple (C, H, W); ValueError unless it is three integers of at least 1."""
-    shape = tuple(shape)
-    if len(shape) != 3:
-        raise ValueError(f"an image's shape is (C, H, W), such as (3, 64, 64), got {shape}")
-    return tuple(check_count(n, "each of C, H and W") for n in shape)
-
-
-def check_count(n: int, what: str, least: int = 1) -> int:
-    """Return `n` as an int; ValueError unless it is an integer (numpy's too, a bool not) of at least `least`."""
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < least:
-        raise ValueError(f"{what} must be an integer of at least {least}, got {n!r}")
-    return int(n)
 
 
 def _list(shape: Sequence[int]) -> str:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from ilo.checks import check_count, check_kind
 from ilo.operators.base import LinearOperator
 from ilo.rng import Rng, normal
 
@@ -12,6 +13,8 @@ from ilo.rng import Rng, normal
 @torch.no_grad()
 def matrix(A: LinearOperator, batch: int = 256) -> Tensor:
     """Return the dense matrix (M, N) of `A`: M measurements flattened, N = C·H·W. For small shapes."""
+    check_kind(A, LinearOperator, "the operator A")
+    batch = check_count(batch, "batch")
     n = math.prod(A.shape_in)
     basis = torch.eye(n, dtype=A.dtype, device=A.device).view(n, *A.shape_in)
     return torch.cat([A(part).flatten(1) for part in basis.split(batch)]).T.contiguous()
@@ -23,6 +26,7 @@ def dot_test(A: LinearOperator, rng: Rng = 0, dtype: torch.dtype | None = None) 
 
     `dtype` is for operators that take any; by default the operator's own.
     """
+    check_kind(A, LinearOperator, "the operator A")
     sizes = [math.prod(A.shape_in), math.prod(A.shape_out)]
     both = normal(rng, 1, (sum(sizes),), purpose="probe", dtype=dtype or A.dtype, device=A.device)
     x, y = both.split(sizes, dim=1)

@@ -1,11 +1,11 @@
 """Taking measurements: y = A(x) + noise."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from ilo.checks import check_callable, check_number
 from ilo.images import check_images
 from ilo.rng import Rng, normal
 
@@ -23,8 +23,8 @@ def measure(A: Callable[[Tensor], Tensor], x: Tensor, noise: float = 0.0, rng: R
     Raises:
         ValueError: if `x` is no batch of images in [−1, 1], or `noise` is negative or not finite.
     """
-    if not (math.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise must be a finite number of at least 0, got {noise}")
+    noise = check_number(noise, "noise", 0)
+    check_callable(A, "the operator A")
     check_images(x)
     y = A(x)
     if noise == 0:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ilo.operators.base import LinearOperator, check_count, check_index, check_shape
+from ilo.checks import check_count, check_fraction, check_shape, shown
+from ilo.operators.base import LinearOperator, check_index
 from ilo.rng import Rng, stream
 
 LUMA = (0.299, 0.587, 0.114)
@@ -112,8 +113,7 @@ class RandomInpainting(Inpainting):
 
     def __init__(self, shape: Sequence[int], keep: float = 0.1, rng: Rng = 0):
         channels, height, width = check_shape(shape)
-        if not 0 < keep <= 1:
-            raise ValueError(f"keep is the fraction of pixels to observe, in (0, 1], got {keep}")
+        keep = check_fraction(keep, "keep, the fraction of pixels to observe,")
         m = max(1, round(keep * height * width))
         mask = torch.zeros(height * width, dtype=torch.bool)
         mask[torch.randperm(height * width, generator=stream(rng, "mask"))[:m]] = True
@@ -145,7 +145,10 @@ class Grayscale(LinearOperator):
 
 
 def _check_mask(mask: Tensor) -> Tensor:
-    mask = torch.as_tensor(mask, device="cpu")
+    try:
+        mask = torch.as_tensor(mask, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"a mask is a tensor (H, W) of 0 and 1, got {shown(mask)}") from error
     if mask.ndim == 3 and mask.shape[0] == 1:
         mask = mask[0]
     if mask.ndim != 2:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ilo.operators.base import LinearOperator, check_count, check_index, check_shape
+from ilo.checks import check_count, check_shape
+from ilo.operators.base import LinearOperator, check_index
 from ilo.rng import Rng, seed_of, stream
 
 Product = Callable[[Tensor], Tensor]
@@ -159,8 +160,7 @@ class PartialFourier(LinearOperator):
         half, real = _half_plane(height, width)
         if m > len(half):
             raise ValueError(f"m = {m} frequencies are more than the {len(half)} that differ in images of this shape")
-        if not 0 <= center <= m:
-            raise ValueError(f"center must lie in 0 … m = {m}, got {center}")
+        center = check_count(center, "center", least=0, most=m)
         others = center + torch.randperm(len(half) - center, generator=stream(rng, "frequencies"))
         order = torch.cat([torch.arange(center), others])
         chosen = order[:m].sort().values

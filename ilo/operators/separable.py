@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import Tensor
 
-from ilo.operators.base import LinearOperator, check_count, check_shape
+from ilo.checks import check_choice, check_count, check_number, check_positive, check_shape, shown
+from ilo.operators.base import LinearOperator
+
+LARGEST_KERNEL = 801  # pixels a side: its singular values take a second
 
 
 class Separable(LinearOperator):
@@ -76,8 +79,7 @@ class Downsample(Separable):
     def __init__(self, shape: Sequence[int], factor: int = 4, kernel: str = "bicubic"):
         shape, factor = check_shape(shape), check_count(factor, "factor")
         kernels = {"bicubic": _bicubic_weights, "box": _box_weights}
-        if kernel not in kernels:
-            raise ValueError(f"kernel must be one of {sorted(kernels)}, got {kernel!r}")
+        check_choice(kernel, sorted(kernels), "kernel")
         sides = [kernels[kernel](side, max(1, side // factor)) for side in shape[1:]]
         super().__init__(shape, *(torch.from_numpy(side)[None] for side in sides))
 
@@ -103,9 +105,14 @@ class Blur(Separable):
             raise ValueError("give a kernel or a sigma, one of them")
         if kernel is None:
             kernel = gaussian_kernel(sigma)
-        kernel = torch.as_tensor(kernel, dtype=torch.float64, device="cpu").numpy()
+        try:
+            kernel = torch.as_tensor(kernel, dtype=torch.float64, device="cpu").numpy()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"a kernel is a tensor (kh, kw), got {shown(kernel)}") from error
         if kernel.ndim != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
             raise ValueError(f"a kernel has shape (kh, kw) with odd sides, got {kernel.shape}: pad it with zeros")
+        if max(kernel.shape) > LARGEST_KERNEL:
+            raise ValueError(f"a kernel has at most {LARGEST_KERNEL} pixels a side, got {kernel.shape}")
         if not (np.isfinite(kernel).all() and kernel.any()):
             raise ValueError("a kernel holds finite numbers, not all 0")
         U, s, Vt = np.linalg.svd(kernel)
@@ -121,8 +128,9 @@ class Blur(Separable):
 
 def gaussian_kernel(sigma: float) -> Tensor:
     """Return a Gaussian of standard deviation `sigma` pixels, cut at 4 sigma, that sums to 1; odd square, float64."""
-    if not (math.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"sigma is a positive number of pixels, got {sigma}")
+    sigma = check_positive(sigma, "sigma")
+    if 4 * sigma > LARGEST_KERNEL // 2:
+        raise ValueError(f"sigma must be at most {LARGEST_KERNEL // 2 / 4:g} pixels, got {sigma:g}")
     reach = math.ceil(4 * sigma)
     line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2)
     kernel = line[:, None] * line
@@ -134,8 +142,9 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
 
     The angle is counter-clockwise from the horizontal. Odd square, float64.
     """
-    if not (math.isfinite(length) and length >= 1):
-        raise ValueError(f"length is a number of pixels of at least 1, got {length}")
+    length, angle = check_number(length, "length", 1), check_number(angle, "angle")
+    if length > 256:
+        raise ValueError(f"length must be at most 256 pixels, got {length:g}")
     reach = math.ceil((length - 1) / 2)
     t = np.linspace(-(length - 1) / 2, (length - 1) / 2, 16 * (reach + 1) + 1)
     rows = reach - t * math.sin(math.radians(angle))

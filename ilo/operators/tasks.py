@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ilo.checks import check_fraction
 from ilo.operators.base import LinearOperator
 from ilo.operators.sensing import GaussianSensing, PartialCirculant
 from ilo.rng import Rng
@@ -84,8 +85,7 @@ def circulant(shape: Sequence[int], fraction: float, rng: Rng = 0) -> PartialCir
 
 
 def _count(shape: Sequence[int], fraction: float) -> int:
-    if not 0 < fraction <= 1:
-        raise ValueError(f"the fraction must lie in (0, 1], got {fraction}")
+    check_fraction(fraction, "the fraction")
     return max(1, round(fraction * math.prod(shape)))
 
 

@@ -13,18 +13,17 @@ theirs lies in the extended range to rounding. (`ilo.recover` lets the start its
 the result in the extended range too, start inside the ball.) They know generators whose states are one tensor.
 """
 
-import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ilo.checks import check_count, check_positive, check_radius
 from ilo.generators.base import Generator, State
-from ilo.operators.base import check_count
 from ilo.solver.copies import Copies
 from ilo.solver.optimisers import Optimiser, sample_adam
 from ilo.solver.projections import project_l1_ball, project_l2_ball
-from ilo.solver.rounds import Descent, Radius, check_rate, radius_of_rows
+from ilo.solver.rounds import Descent, Radius, radius_of_rows
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class ExtendedRangeRound(Descent):
             raise ValueError(
                 f"the range is that of the layers before `layer`, which must be at least 1, got {self.layer}"
             )
-        if not (bool((torch.as_tensor(self.radius) >= 0).all()) and math.isfinite(self.r1) and self.r1 > 0):
-            raise ValueError(f"radius must be non-negative and r1 positive, got radius={self.radius!r}, r1={self.r1!r}")
+        check_radius(self.radius)
+        check_positive(self.r1, "r1")
 
     @property
     def start_layer(self) -> int:
@@ -75,7 +74,7 @@ class JointRound(ExtendedRangeRound):
     def __post_init__(self):
         super().__post_init__()
         if self.lr_deviation is not None:
-            check_rate(self.lr_deviation, "lr_deviation")
+            check_positive(self.lr_deviation, "lr_deviation")
 
     def begin(self, G: Generator, state: State, copies: Copies) -> "JointSearch":
         return JointSearch(G, state, self, copies)
@@ -137,7 +136,7 @@ class AlternatingRound(ExtendedRangeRound):
         super().__post_init__()
         check_count(self.every, "every")
         check_count(self.range_steps, "range_steps")
-        check_rate(self.range_lr, "range_lr")
+        check_positive(self.range_lr, "range_lr")
 
     def begin(self, G: Generator, state: State, copies: Copies) -> "AlternatingSearch":
         return AlternatingSearch(G, state, self, copies)

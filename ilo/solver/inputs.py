@@ -2,27 +2,32 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from ilo.checks import check_callable, check_count, check_kind, check_state, shown
 from ilo.generators.base import Generator, State
 from ilo.operators import LinearOperator
-from ilo.operators.base import check_count
 from ilo.rng import Rng, seed_of
 from ilo.solver.copies import Copies
-from ilo.solver.rounds import SearchRound, radii
+from ilo.solver.rounds import Descent, SearchRound, radii
 
 ObjectiveFunction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
 
 def check_rounds(G: Generator, rounds: Sequence[SearchRound], restarts: int) -> None:
     """Raise ValueError unless these rounds can be run on this generator, with so many restarts."""
-    if not rounds:
-        raise ValueError("rounds is empty: give at least one, such as ilo.Round(layer=0, steps=300)")
+    check_kind(G, Generator, "G")
+    if not rounds or not all(isinstance(round_, Descent) or hasattr(round_, "begin") for round_ in rounds):
+        raise ValueError(
+            f"rounds must hold at least one round, such as ilo.Round(layer=0, steps=300), got {shown(rounds)}"
+        )
     deepest = max(r.layer for r in rounds)
     if deepest >= G.num_layers:
         raise ValueError(f"layer {deepest} does not exist: {G.name} has layers 0 … {G.num_layers - 1}")
@@ -44,6 +49,8 @@ def check_radii(rounds: Sequence[SearchRound], problems: int) -> None:
 
 def checked_measurements(G: Generator, A: Callable, y: Tensor) -> Tensor:
     """Return `y` on the generator's device and in its dtype; ValueError unless it is measurements (B, ...) by `A`."""
+    check_kind(G, Generator, "G")
+    check_callable(A, "the operator A")
     if not isinstance(y, Tensor) or not y.is_floating_point():
         kind = f"a {y.dtype} tensor" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(f"y must be a floating-point tensor of measurements of images in [−1, 1], got {kind}")
@@ -79,8 +86,7 @@ def _check_size(A: LinearOperator, y: Tensor) -> None:
 
 def checked_start(G: Generator, start: Mapping[str, Tensor], layer: int) -> State:
     """Return the state on the generator's device and in its dtype; ValueError unless it is an input of `layer`."""
-    if not isinstance(start, Mapping):
-        raise ValueError(f"start must be a state, a mapping of named tensors, got {type(start).__name__}")
+    check_state(start, "start")
     like = frozen_run(G, G.sample(1, 0), 0, layer)
     shapes = {name: tuple(t.shape[1:]) for name, t in like.items()}
     found = {name: tuple(t.shape[1:]) for name, t in start.items()}
@@ -147,10 +153,20 @@ def moved(thing, G: Generator):
 
 
 def words(thing) -> str:
-    """Describe an argument for the record: by its repr, with functions by their names and no addresses."""
+    """Describe an argument for the record: by its repr, with functions by their names and no addresses.
+
+    So the records of equal calls are equal, in any process.
+    """
     if hasattr(thing, "__qualname__"):
         return f"{thing.__module__}.{thing.__qualname__}"
+    if isinstance(thing, partial):
+        shown = [words(thing.func), *map(words, thing.args), *(f"{k}={words(v)}" for k, v in thing.keywords.items())]
+        return f"partial({', '.join(shown)})"
+    if isinstance(thing, Mapping):
+        return f"{{{', '.join(f'{k!r}: {words(v)}' for k, v in thing.items())}}}"
+    if isinstance(thing, (list, tuple)):
+        return f"({', '.join(map(words, thing))})"
     if is_dataclass(thing):
         shown = (f"{f.name}={words(getattr(thing, f.name))}" for f in fields(thing) if f.repr)
         return f"{type(thing).__name__}({', '.join(shown)})"
-    return repr(thing)
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))

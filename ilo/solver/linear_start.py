@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
+from ilo.checks import check_callable, check_count, check_kind, check_number
 from ilo.generators.base import Generator, State
 from ilo.rng import Rng
 from ilo.solver.copies import Copies
-from ilo.solver.inputs import drawn_states, problems_and_seeds
+from ilo.solver.inputs import checked_measurements, drawn_states, problems_and_seeds
 
 SAMPLES, FEWEST = 1024, 64
 MOST_NUMBERS = 2**28
@@ -78,8 +79,11 @@ def linear_model(
     Raises:
         ValueError: fewer than 2 samples.
     """
-    if samples is not None and samples < 2:
-        raise ValueError(f"a mean and a covariance need at least 2 samples, got {samples}")
+    check_kind(G, Generator, "G")
+    check_callable(A, "the operator A")
+    noise = check_number(noise, "noise", 0)
+    batch = check_count(batch, "batch")
+    samples = None if samples is None else check_count(samples, "samples", least=2)
     with repeatable():
         if samples is None:
             m = A(G(G.sample(1, rng, "linear start"))).numel()
@@ -115,6 +119,8 @@ def linear_start(
         rng: a seed, or one per problem, for what lies about the estimate.
         noise: standard deviation of the measurements' noise; 0 where it is not known.
     """
+    y = checked_measurements(G, A, y)
+    restarts = check_count(restarts, "restarts")
     problems, seeds = problems_and_seeds(y, rng, None)
     copies = Copies(restarts, problems)
     model = linear_model(G, A, noise=noise)

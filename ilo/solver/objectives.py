@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ilo.checks import check_callable, check_count, check_fraction, check_measurements, check_number
 from ilo.rng import Rng, seed_of, stream
 
 
@@ -20,8 +21,11 @@ class Objective(nn.Module):
     def __add__(self, other: "Objective") -> "Objective":
         return WeightedSum([(1.0, self), (1.0, other)])
 
+    def __radd__(self, other: "Objective | int") -> "Objective":
+        return self if isinstance(other, int) and other == 0 else WeightedSum([(1.0, other), (1.0, self)])  # sum(…)
+
     def __mul__(self, weight: float) -> "Objective":
-        return WeightedSum([(weight, self)])
+        return WeightedSum([(check_number(weight, "weight"), self)])
 
     __rmul__ = __mul__
 
@@ -62,6 +66,8 @@ class _DataTerm(Objective):
 
     def __init__(self, A: Callable[[Tensor], Tensor], y: Tensor):
         super().__init__()
+        check_callable(A, "the operator A")
+        check_measurements(y)
         self.A = A
         self.register_buffer("y", y)
 
@@ -81,9 +87,7 @@ class DeadZone(_DataTerm):
 
     def __init__(self, A: Callable[[Tensor], Tensor], y: Tensor, width: float = 0.1):
         super().__init__(A, y)
-        if not width >= 0:
-            raise ValueError(f"width must be at least 0, got {width}")
-        self.width = width
+        self.width = check_number(width, "width", 0)
 
     def forward(self, images: Tensor, state: Mapping[str, Tensor]) -> Tensor:
         return F.relu((self.A(images) - self.y).abs() - self.width).flatten(1).mean(1)
@@ -194,8 +198,9 @@ class ClassScore(Objective):
         rng: Rng = 0,
     ):
         super().__init__()
-        if not 0 < crop <= 1:
-            raise ValueError(f"crop must lie in (0, 1], got {crop}")
+        check_callable(classifier, "classifier")
+        views, crop = check_count(views, "views", least=0), check_fraction(crop, "crop")
+        noise = check_number(noise, "noise", 0)
         self.classifier, self.views, self.crop, self.noise = classifier, views, crop, noise
         self.register_buffer("target", torch.as_tensor(target))
         self._seed, self._step = seed_of(rng), 0

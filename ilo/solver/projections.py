@@ -7,6 +7,8 @@ itself over all but the batch axis, never modifies what it is given, and may be 
 import torch
 from torch import Tensor
 
+from ilo.checks import check_kind, check_radius
+
 
 def project_l1_ball(x: Tensor, radius: float | Tensor, center: Tensor | None = None) -> Tensor:
     r"""Return, for every sample, the nearest point of the l1 ball:
@@ -117,6 +119,9 @@ def _l2(v: Tensor) -> Tensor:
 
 def _deviation(x: Tensor, radius: float | Tensor, center: Tensor | None) -> tuple[Tensor, Tensor]:
     """Check the arguments; return x − center (B, ...) and the radius as (B, 1, ...) or (1, 1, ...)."""
+    check_radius(radius)
+    if center is not None:
+        check_kind(center, Tensor, "center")
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"x must be a float32 or float64 tensor, got {getattr(x, 'dtype', type(x).__name__)}")
     if x.ndim < 2:
@@ -129,8 +134,6 @@ def _deviation(x: Tensor, radius: float | Tensor, center: Tensor | None) -> tupl
     radius = torch.as_tensor(radius, dtype=x.dtype, device=x.device)
     if radius.ndim > 1 or radius.numel() not in (1, len(x)):
         raise ValueError(f"radius must be a number or of shape ({len(x)},), one per sample, got {tuple(radius.shape)}")
-    if not (radius >= 0).all():
-        raise ValueError(f"radius must be at least 0, got {radius.tolist()}")
     return x if center is None else x - center, radius.view(-1, *[1] * (x.ndim - 1))
 
 

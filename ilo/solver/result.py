@@ -1,5 +1,6 @@
 """What a recovery returns; it saves to one file, reloads, and renders the same image again."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
+from ilo.checks import check_count, check_kind, check_probability
 from ilo.files import written_atomically
 from ilo.generators.base import Generator, State
 
-FORMAT = "ilo-result-1"
+FORMAT = "ilo-result-2"
+CONTIGUOUS = torch.contiguous_format
+OLDER = "ilo-result-1"  # had no checksum
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,14 @@ class Result:
         raise NotImplementedError
 
     def save(self, path: str | Path) -> Path:
-        """Write it to one safetensors file, atomically (see the kind of result for what is left out)."""
+        """Write it to one safetensors file, atomically (see the kind of result for what is left out).
+
+        The file holds a sha256 of its contents, which `load_result` checks.
+        OSError where it cannot be written; what was at `path` stays.
+        """
         path = Path(path)
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
+        # clones, because safetensors takes no two names of one memory
+        tensors = {name: t.detach().cpu().clone(memory_format=CONTIGUOUS) for name, t in self._tensors().items()}
         tensors |= _columns("history", self.history)
         metadata = {
             "format": FORMAT,
@@ -69,6 +78,7 @@ class Result:
             "parameters": json.dumps(self.parameters, default=repr),
             **self._words(),
         }
+        metadata["sha256"] = _checksum(tensors, metadata)
         with written_atomically(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
         return path
@@ -145,8 +155,7 @@ class AutoResult(Result):
 
         ValueError for a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level is a probability between 0 and 1, got {level}")
+        check_probability(level, "level")
         z = math.sqrt(2) * torch.erfinv(torch.tensor(level, dtype=torch.float64)).item()
         return (self.images - z * self.spread).clamp(-1, 1), (self.images + z * self.spread).clamp(-1, 1)
 
@@ -156,30 +165,80 @@ class AutoResult(Result):
 
 
 def load_result(path: str | Path) -> Result:
-    """Read what `Result.save` wrote. ValueError when the file is not one."""
-    path = Path(path)
-    if not path.exists():
+    """Read what `Result.save` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no saved result, or a damaged one: its checksum differs, or something is missing.
+    """
+    path = Path(check_kind(path, (str, Path), "path"))
+    if not path.is_file():
         raise FileNotFoundError(f"no saved result at {path}")
     try:
         with safe_open(path, framework="pt") as file:
             words = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # clones, since a file's tensors are the file: who shortens it would end this process
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a saved result: {error}") from error
-    if words.get("format") != FORMAT:
+    if words.get("format") not in (FORMAT, OLDER):
         raise ValueError(f"{path} is a safetensors file, but not a result saved by ilo")
+    if "sha256" in words or words["format"] == FORMAT:
+        told = words.pop("sha256", None)
+        if _checksum(tensors, words) != told:
+            raise ValueError(f"{path} is damaged: its contents are not those that were saved (their sha256 differs)")
+    try:
+        return _assembled(words, tensors)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is a damaged result: {error}") from error
+
+
+def _assembled(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Result:
+    """The result that a file's contents are; KeyError, TypeError or ValueError where they are none."""
+    images, objective = _tensor("images", tensors), _tensor("objective", tensors)
+    if images.ndim != 4 or objective.shape != images.shape[:1]:
+        raise ValueError(f"images {tuple(images.shape)} do not go with an objective {tuple(objective.shape)}")
     both = {
-        "images": tensors["images"],
-        "objective": tensors["objective"],
+        "images": images,
+        "objective": objective,
         "history": _frame("history", tensors),
         "status": json.loads(words["status"]),
         "parameters": json.loads(words["parameters"]),
     }
+    if not (isinstance(both["status"], list) and len(both["status"]) == len(images)):
+        raise ValueError(f"it holds {len(images)} images, but not a status for each")
+    if not isinstance(both["parameters"], dict):
+        raise ValueError("its parameters are no table")
+    fine = torch.tensor([word != "diverged" for word in both["status"]])
+    if not (images[fine].isfinite().all() and objective[fine].isfinite().all()):
+        raise ValueError("its images or objective hold NaN or infinite values, though no search diverged")
     if "sharp" in tensors:
-        own = {name: tensors[name] for name in ("sharp", "samples", "spread")}
+        own = {name: _tensor(name, tensors) for name in ("sharp", "samples", "spread")}
+        if {t.shape[-4:] for t in own.values()} != {images.shape} or own["samples"].ndim != 5:
+            raise ValueError("the shapes of its sharp images, samples and spread are not those of its images")
         return AutoResult(**both, **own, tries=_frame("tries", tensors))
-    state = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
-    return RoundsResult(**both, state=state, layer=int(words["layer"]), rounds=())
+    state = {n.removeprefix("state."): _tensor(n, tensors) for n in tensors if n.startswith("state.")}
+    if not state or any(len(t) != len(images) for t in state.values()):
+        raise ValueError("it holds no state that renders its images")
+    return RoundsResult(**both, state=state, layer=check_count(int(words["layer"]), "layer", least=0), rounds=())
+
+
+def _tensor(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    if name not in tensors:
+        raise ValueError(f"{name} is missing")
+    if not tensors[name].is_floating_point() or tensors[name].ndim == 0:
+        raise ValueError(f"{name} is {tensors[name].dtype} of shape {tuple(tensors[name].shape)}")
+    return tensors[name]
+
+
+def _checksum(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
+    """The sha256 of all that a file holds: its words, and each tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(dict(words), sort_keys=True).encode())
+    for name in sorted(tensors):
+        t = tensors[name].contiguous()
+        digest.update(json.dumps([name, str(t.dtype), list(t.shape)]).encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _columns(prefix: str, table: pd.DataFrame) -> dict[str, Tensor]:
@@ -189,4 +248,6 @@ def _columns(prefix: str, table: pd.DataFrame) -> dict[str, Tensor]:
 
 def _frame(prefix: str, tensors: Mapping[str, Tensor]) -> pd.DataFrame:
     named = sorted(name for name in tensors if name.startswith(f"{prefix}."))
+    if not named or any(tensors[name].ndim != 1 for name in named):
+        raise ValueError(f"its {prefix} is no table of columns")
     return pd.DataFrame({name.split(".")[-1]: tensors[name].numpy() for name in named})

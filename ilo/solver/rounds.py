@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ilo.checks import check_callable, check_count, check_positive, check_radius
 from ilo.generators.base import Generator, State
-from ilo.operators.base import check_count
 from ilo.solver.copies import Copies
 from ilo.solver.lbfgs import lbfgs
 from ilo.solver.objectives import Objective
@@ -117,7 +117,9 @@ class Descent:
     def __post_init__(self):
         check_count(self.layer, "layer", least=0)
         check_count(self.steps, "steps")
-        check_rate(self.lr, "lr")
+        check_positive(self.lr, "lr")
+        check_callable(self.schedule, "schedule")
+        check_callable(self.optimiser, "optimiser")
 
     @property
     def start_layer(self) -> int:
@@ -144,8 +146,7 @@ class Round(Descent):
     def __post_init__(self):
         super().__post_init__()
         for radius in radii(self.radius):
-            if not bool((torch.as_tensor(radius) >= 0).all()):
-                raise ValueError(f"radius must be at least 0, got {radius!r}")
+            check_radius(radius)
         if self.radius is not None and self.constraint is not None:
             raise ValueError("give a radius or a constraint, not both: a radius is the l1-ball constraint")
         if self.optimiser is lbfgs and (self.radius is not None or self.constraint is not None):
@@ -220,9 +221,3 @@ def with_share(
 ) -> list[SearchRound]:
     """The rounds with `factor` times their steps, made whole by `whole`, at least one each."""
     return [replace(round_, steps=max(1, whole(factor * round_.steps))) for round_ in rounds]
-
-
-def check_rate(rate: float, name: str) -> None:
-    """Raise ValueError unless this can be a learning rate."""
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"{name} must be positive and finite, got {rate!r}")

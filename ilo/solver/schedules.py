@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ilo.checks import check_kind, check_positive
 from ilo.generators.base import Generator
 from ilo.solver.lbfgs import lbfgs
 from ilo.solver.rounds import Round, SearchRound, constant, keep_norms
@@ -18,6 +19,7 @@ def csgm_rounds(G: Generator) -> list[Round]:
 
     Bora et al. (2017) take 500 steps at a constant 0.1 on CelebA; the ramp ends better in fewer.
     """
+    check_kind(G, Generator, "G")
     return [Round(layer=0, steps=300, lr=0.1)]
 
 
@@ -27,6 +29,7 @@ def latent_rounds(G: Generator) -> list[Round]:
     300 evaluations per restart. Adam from random latents (`csgm_rounds`, and CSGM as published, `ilo.baselines.csgm`)
     ends far above the truth's objective on such images.
     """
+    check_kind(G, Generator, "G")
     return [Round(layer=0, steps=300, lr=0.1, schedule=constant, optimiser=lbfgs)]
 
 
@@ -37,6 +40,7 @@ def whitened_rounds(G: Generator) -> list[SearchRound]:
     It goes with a state of one tensor and at least two layers, such as a DCGAN's. Any other generator gets
     `csgm_rounds` and the deeper rounds of `paper_rounds`, since there is no prior to whiten by.
     """
+    check_kind(G, Generator, "G")
     start = G.sample(1, 0)
     if G.num_layers == 1 or set(start) != {"features"}:
         return [*csgm_rounds(G), *paper_rounds(G)[1:]]
@@ -56,6 +60,8 @@ def paper_rounds(G: Generator, radius: float | None = 1000.0) -> list[Round]:
         radius: r_2 > 0, of both balls; None: no ball. Not of a StyleGAN2. On portraits 1000 is level with the best of
             100 to 3000 (data/reference/tuning_first_stage.csv).
     """
+    check_kind(G, Generator, "G")
+    radius = None if radius is None else check_positive(radius, "radius")
     if {"latents", "styles"} & set(G.run(G.sample(1, 0), 0, min(1, G.num_layers - 1))):
         return [*latent_rounds(G), *style_rounds(G)]
     deeper = [Round(1, steps=150, lr=0.05, radius=radius), Round(2, steps=100, lr=0.03, radius=radius)]
@@ -100,6 +106,7 @@ def release_rounds(G: Generator) -> list[Round]:
     What a layer's features are is free; latents, styles and noise maps keep, vector by vector, the norm that they began
     the round with. With its objective this is `ilo.baselines.release`.
     """
+    check_kind(G, Generator, "G")
     rounds, state = [], G.sample(1, 0)
     for layer, steps in enumerate((50, 50, 25, 25)[: G.num_layers]):
         free = {"features"} if layer else set()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ilo.arithmetic import repeatable
+from ilo.checks import check_count, check_kind, check_layer
 from ilo.generators.base import Generator, State
 from ilo.rng import Rng, normal, seed_of
 from ilo.solver.copies import Copies
@@ -48,10 +49,10 @@ def feature_prior(
     Raises:
         ValueError: no such layer, or rank not in 1 … samples.
     """
-    if not 1 <= layer < G.num_layers:
-        raise ValueError(f"the layer must lie in 1 … {G.num_layers - 1} (0 is the latent, whose prior is known)")
-    if samples < 2 or not 1 <= rank <= samples:
-        raise ValueError(f"rank must lie in 1 … samples, and samples be at least 2: got {rank} and {samples}")
+    check_kind(G, Generator, "G")
+    check_layer(layer, G.num_layers - 1, "layer", first=1)  # 0 is the latent, whose prior is known
+    samples, batch = check_count(samples, "samples", least=2), check_count(batch, "batch")
+    rank = check_count(rank, "rank", most=samples)
     seed = seed_of(rng)
     latents = G.sample(samples, seed, "prior")
     with repeatable():
@@ -92,6 +93,7 @@ class PriorRound(Descent):
     from_mean: bool = field(default=True, kw_only=True)
 
     def __post_init__(self):
+        check_kind(self.prior, FeaturePrior, "prior")
         object.__setattr__(self, "layer", self.prior.layer)  # frozen; the prior alone says which layer
         super().__post_init__()
 

@@ -4,11 +4,13 @@ import functools
 import logging
 import os
 import pickle
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
@@ -33,6 +35,17 @@ def _client(address: str) -> Any:
         return distributed.Client(address, timeout=SECONDS_TO_START)
     except (OSError, ValueError) as error:
         raise RuntimeError(f"no Dask scheduler answers at {address!r}: {error}") from error
+
+
+def check_scheduler(address: str) -> None:
+    """Raise ValueError unless something listens at a scheduler's address: in 5 seconds, where Dask waits for 60."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        if parts.hostname is None or parts.port is None:
+            raise ValueError("expected tcp://HOST:PORT")
+        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler answers at {address!r}: {error}") from error
 
 
 def cores() -> int:

@@ -21,11 +21,11 @@ COUNTS = (
     "ilo.operators", "ilo.perceptual", "ilo.recovery", "ilo.rng", "ilo.solver", "ilo.study.autos", "ilo.study.cells",
     "ilo.study.classical", "ilo.study.methods", "ilo.study.problems", "ilo.theory",
 )  # fmt: skip
-CARRIES = ("ilo.files", "ilo.provenance", "ilo.study.code", "ilo.study.fingerprint")
+CARRIES = ("ilo.checks", "ilo.files", "ilo.index", "ilo.provenance", "ilo.study.code", "ilo.study.fingerprint")
 # What arranges and presents results: a reader's own module may import it, and does not change with it.
 BESIDE = (
     "ilo.__main__", "ilo.cli", "ilo.plots", "ilo.publish", "ilo.reproduce", "ilo.study.celeba", "ilo.study.cluster",
-    "ilo.study.experiment", "ilo.study.grid", "ilo.study.store", "ilo.study.subjects", "ilo.verify",
+    "ilo.study.experiment", "ilo.study.grid", "ilo.study.store", "ilo.study.subjects", "ilo.verify", "ilo.watched",
 )  # fmt: skip
 # Import name -> distribution, of the libraries whose version may show in a result.
 NUMERIC = {

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ilo.checks import check_callable, check_count, check_kind, shown
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.images import check_images
-from ilo.operators.base import check_count
 from ilo.provenance import cells_folder
 from ilo.solver.loop import is_quiet
 from ilo.study import cells, cluster, store
@@ -72,6 +72,12 @@ class Grid:
 
     def __post_init__(self):
         check_images(self.truth)
+        if self.G is not None:
+            check_kind(self.G, Generator, "G")
+        for label, method in check_kind(self.methods, Mapping, "methods").items():
+            check_callable(method, f"the method {label!r}")
+        for problem in self.problems:
+            check_kind(problem, Problem, "each of problems")
         check_count(self.batch, "batch")
         if len(self.names) != len(self.truth) or len(set(self.names)) != len(self.names):
             raise ValueError(
@@ -159,7 +165,9 @@ def run(
             folder, in KEY.error.txt.
     """
     names, truth = _named(images)
-    options["seeds"] = list(options.get("seeds", Grid.seeds))
+    seeds = check_kind(options.get("seeds", Grid.seeds), (Sequence, range), "seeds")
+    options["seeds"] = [check_count(seed, "each of seeds", least=0) for seed in seeds]
+    check_kind(problems, Sequence, "problems")
     grid = Grid(names, truth, list(problems), methods, G, **options)
     folder = cells_folder() if folder is None else Path(folder)
     store.prepare(folder)
@@ -188,12 +196,16 @@ def run(
 
 def _named(images: Mapping[str, Tensor] | tuple[Sequence[str], Tensor]) -> tuple[list[str], Tensor]:
     if isinstance(images, Mapping):
+        for name, image in images.items():
+            check_kind(image, Tensor, f"the image {name!r}")
         parts = [x if x.ndim == 4 else x[None] for x in images.values()]
         if len({x.shape for x in parts}) != 1 or len(parts[0]) != 1:
             raise ValueError(f"a grid needs one image a name, all of one shape, got {[tuple(x.shape) for x in parts]}")
         names, truth = list(images), torch.cat(parts)
-    else:
+    elif isinstance(images, tuple) and len(images) == 2:
         names, truth = list(images[0]), images[1]
+    else:
+        raise TypeError(f"images must be a mapping of names to images, or (names, images), got {shown(images)}")
     check_images(truth)
     return names, truth.detach().float().cpu()
 
@@ -226,7 +238,8 @@ def _keep(folder: Path, cell: Cell, record: Record | BaseException | None) -> No
     told = folder / f"{cell.key}.error.txt"
     if isinstance(record, BaseException):
         with written_atomically(told) as temporary:
-            temporary.write_text(f"{cell}\n\n{''.join(traceback.format_exception(record))}")
+            text = f"{cell}\n\n{''.join(traceback.format_exception(record))}"
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     if record is not None:
         store.write(folder, cell.key, record)

@@ -3,7 +3,6 @@
 The tasks are those of `ilo.operators.tasks`; `LEVELS` says at which of their levels reference rows are recorded.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from ilo import operators
+from ilo.checks import check_callable, check_choice, check_count, check_fraction, check_number, check_positive
 from ilo.operators import LinearOperator
 from ilo.operators.tasks import TASKS
 
@@ -36,8 +36,9 @@ class Problem:
     noise: float = 0.02
 
     def __post_init__(self):
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise ValueError(f"{self.task}: noise must be a finite number of at least 0, got {self.noise}")
+        check_number(self.noise, f"{self.task}: noise", 0)
+        check_number(self.level, f"{self.task}: level")
+        check_callable(self.operator, f"{self.task}: operator")
 
     def __str__(self) -> str:
         return f"{self.task} at {self.level:g}, noise {self.noise:g}"
@@ -48,8 +49,7 @@ def problem(task: str, level: float | None = None, noise: float | None = None, *
 
     level, noise: the task's own where none is given; in denoising they are one. options: further ones of the task.
     """
-    if task not in TASKS:
-        raise ValueError(f"no task {task!r}: choose from {', '.join(TASKS)}")
+    check_choice(task, [*TASKS], "task")
     chosen = TASKS[task]
     level = chosen.default if level is None else level
     noise = level if chosen.level == "noise" else chosen.noise if noise is None else noise
@@ -58,13 +58,12 @@ def problem(task: str, level: float | None = None, noise: float | None = None, *
 
 def inpainting(keep: float, noise: float = 0.02) -> Problem:
     """Random pixels; level: the fraction seen."""
-    return problem("inpaint", keep, noise)
+    return problem("inpaint", check_fraction(keep, "keep"), _noise(noise))
 
 
 def region(name: str, noise: float = 0.02) -> Problem:
     """All pixels but a region of the face: "eyes", "mouth" or "half"; level: the fraction seen."""
-    if name not in REGIONS:
-        raise ValueError(f"no region {name!r}: choose from {', '.join(REGIONS)}")
+    check_choice(name, [*REGIONS], "name")
     top, bottom, left, right = REGIONS[name]
     return Problem(f"{name} missing", 1 - (bottom - top) * (right - left) / 64**2, partial(_region, name), noise)
 
@@ -81,32 +80,38 @@ def circulant(fraction: float | None = None, *, m: int | None = None, noise: flo
 
 def superres(factor: int, kernel: str = "bicubic", noise: float = 0.02) -> Problem:
     """Super-resolution; level: the factor."""
-    return problem("superres", factor, noise, kernel=kernel)
+    check_choice(kernel, TASKS["superres"].options["kernel"], "kernel")
+    return problem("superres", check_count(factor, "factor"), _noise(noise), kernel=kernel)
 
 
 def denoising(noise: float) -> Problem:
     """All pixels under noise; level: its standard deviation."""
-    return problem("denoise", noise)
+    return problem("denoise", _noise(noise))
 
 
 def colourisation(noise: float = 0.02) -> Problem:
     """Luma alone; level: 0, there is nothing to vary."""
-    return problem("colourise", noise=noise)
+    return problem("colourise", noise=_noise(noise))
 
 
 def deblurring(width: float, noise: float = 0.02) -> Problem:
     """A Gaussian blur; level: its standard deviation in pixels."""
-    return problem("deblur", width, noise)
+    return problem("deblur", check_positive(width, "width"), _noise(noise))
+
+
+def _noise(noise: float) -> float:
+    return check_number(noise, "noise", 0)
 
 
 def _sensing(task: str, make: Callable, fraction: float | None, m: int | None, noise: float) -> Problem:
     title = TASKS[task].title
     if (fraction is None) == (m is None):
         raise ValueError(f"{title}: give a fraction or m, one of them")
+    noise = _noise(noise)
     if m is not None:
+        m = check_count(m, "m")
         return Problem(title, m, partial(make, m=m), noise)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"{title}: the fraction must lie in (0, 1], got {fraction}: a number of measurements is m=…")
+    check_fraction(fraction, f"{title}: the fraction (a number of measurements is m=…)")
     return problem(task, fraction, noise)
 
 

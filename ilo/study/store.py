@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ilo.files import written_atomically
+from ilo.files import sweep, written_atomically
 from ilo.provenance import cells_folder
 from ilo.study.cells import Record
 
-ABANDONED_AFTER = 24 * 3600  # seconds after which a temporary file is taken for a killed run's
+STEMS = r"[0-9a-f]{64}(?:\.error)?"  # of all files that a grid writes: a cell's key, or its error's
 
 
 def prepare(folder: Path) -> None:
@@ -27,11 +26,7 @@ def prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        for path in folder.glob(".*-*"):
-            if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
-                path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        pass  # another process swept first
+        sweep(folder, STEMS)
     except OSError as error:
         raise OSError(f"the grid keeps its cells in {folder}, which cannot be written: {error}") from error
 
@@ -44,7 +39,7 @@ def write(folder: Path, key: str, record: Record) -> None:
             temporary.write_bytes(pixels)
     body = {**record.body, "images": None if pixels is None else hashlib.sha256(pixels).hexdigest()}
     with written_atomically(folder / f"{key}.json") as temporary:
-        temporary.write_text(json.dumps({"sha256": _digest(body), "body": body}))
+        temporary.write_text(json.dumps({"sha256": _digest(body), "body": body}), encoding="utf-8")
 
 
 def read(folder: Path, key: str, images: bool = False) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ilo.checks import check_count, check_kind, check_layer, check_number
 from ilo.generators.base import Generator
 from ilo.images import astronaut_face, read_folder
 from ilo.rng import stream
@@ -78,6 +79,9 @@ def near_range_faces(
     The input of `layer` is a sample's plus a sparse deviation: `entries` of its features, drawn uniformly, move by
     ±radius/entries, so that the deviation has the l1 norm `radius`. For generators whose state has "features".
     """
+    check_kind(G, Generator, "G")
+    layer, radius = check_layer(layer, G.num_layers - 1), check_number(radius, "radius", 0)
+    entries = check_count(entries, "entries")
     state = G.run(G.sample(n, rng, "truth"), 0, layer)
     features = state["features"].flatten(1).clone()  # (n, p)
     for i, row in enumerate(features):

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ilo.checks import check_kind
+
 Quantity = float | np.ndarray
 
 
@@ -69,7 +71,7 @@ def sample_complexity(
 
     Source: the theorem of ILO (slides), see `ilo.theory`.
     """
-    k, p, L1, L2, r1 = setting.arrays()
+    k, p, L1, L2, r1 = check_kind(setting, Setting, "setting").arrays()
     delta, constant = _positive(delta=delta, constant=constant)
     gamma, K = _fraction(gamma=gamma), _width(K, p)
     latents = k * _log_ratio(L1 * L2 * r1, delta, "L1·L2·r1")
@@ -187,7 +189,7 @@ def best_K(  # noqa: N802 - the theorem's letter
         m: the budget of measurements, positive. Below `sample_complexity` at K = 1 the theorem is silent: NaN.
         setting, delta, gamma, constant: as in `sample_complexity`.
     """
-    k, p, L1, L2, r1 = setting.arrays()
+    k, p, L1, L2, r1 = check_kind(setting, Setting, "setting").arrays()
     m, delta, constant = _positive(m=m, delta=delta, constant=constant)
     budget = (1 - _fraction(gamma=gamma)) ** 2 * m / constant
     left = budget - k * _log_ratio(L1 * L2 * r1, delta, "L1·L2·r1")  # pays for K²·log p

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ilo.checks import check_count, check_kind, check_state
 from ilo.generators.base import FeatureLayer, Generator, State
 from ilo.rng import Rng, normal, seed_of
 from ilo.theory.operator_norm import linear_taps, operator_norm_bound
@@ -45,7 +46,7 @@ def lipschitz_upper_bound(G: Generator, start: int = 0, stop: int | None = None)
 
     Raises TypeError for a module whose norm is not known here, naming it.
     """
-    stop = G.num_layers if stop is None else stop
+    start, stop = check_kind(G, Generator, "G").span(start, stop)
     bound, x = 1.0, _features(G.run(G.sample(1, 0), 0, start))
     for layer in G.layers[start:stop]:
         for module, normalisation in _pieces(_single_tensor(layer)):
@@ -83,8 +84,10 @@ def lipschitz_lower_bound(
         rng: seed or torch.Generator, for the points and for the first v.
         iterations: of the power iteration, at least 1.
     """
-    if n < 1 or iterations < 1:
-        raise ValueError(f"n and iterations must be at least 1, got n={n}, iterations={iterations}")
+    start, stop = check_kind(G, Generator, "G").span(start, stop)
+    n, iterations = check_count(n, "n"), check_count(iterations, "iterations")
+    if points is not None and not isinstance(points, Tensor):
+        check_state(points, "points")
     seed = seed_of(rng)
     points = G.run(G.sample(n, seed, "probe"), 0, start) if points is None else G.run(points, start, start)
     names, shapes = list(points), [t.shape[1:] for t in points.values()]

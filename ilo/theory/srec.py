@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ilo.checks import check_callable, check_count, check_kind, check_layer, check_number, check_positive, check_tensor
 from ilo.generators.base import Generator, State
 from ilo.rng import Rng, seed_of, stream
 
@@ -74,12 +75,9 @@ def sample_extended_range(
 
     Returns the state {name: (n, ...)} in the generator's dtype and on its device: images are `G(state, layer)`.
     """
-    if not 0 <= layer < G.num_layers:
-        raise ValueError(f"layer must lie in 0 … {G.num_layers - 1}, got {layer}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    if not (math.isfinite(radius) and radius >= 0 and math.isfinite(r1) and r1 > 0):
-        raise ValueError(f"radius must be non-negative and r1 positive, got radius={radius}, r1={r1}")
+    check_kind(G, Generator, "G")
+    layer, n = check_layer(layer, G.num_layers - 1), check_count(n, "n")
+    radius, r1 = check_number(radius, "radius", 0), check_positive(r1, "r1")
     if len(G.latent_shapes) != 1:
         raise TypeError(
             f"the extended range is that of states of one tensor, this generator has {sorted(G.latent_shapes)}"
@@ -100,6 +98,8 @@ def srec_ratios(A: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, 
         A: measurement operator on images (N, C, H, W); for a linear one the first is ‖A(x_i − x_j)‖.
         points: images (N, C, H, W), N ≥ 2.
     """
+    check_callable(A, "the operator A")
+    check_tensor(points, "points")
     if len(points) < 2:
         raise ValueError(f"S-REC compares pairs: give at least 2 points, got {len(points)}")
     with torch.no_grad():
@@ -121,8 +121,7 @@ def srec_constant(A: Callable[[Tensor], Tensor], points: Tensor, *, delta: float
 
     Source: S-REC, definition 1 of Bora et al. (ICML 2017); here over the extended range, as in the theorem of ILO.
     """
-    if not (math.isfinite(delta) and delta >= 0):
-        raise ValueError(f"delta must be a non-negative number, got {delta}")
+    delta = check_number(delta, "delta", 0)
     measured, apart = srec_ratios(A, points)
     distinct = apart > 0
     if not distinct.any():

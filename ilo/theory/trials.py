@@ -16,6 +16,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from ilo.checks import check_positive, shown
 from ilo.generators.base import Generator
 from ilo.recovery import recover
 from ilo.rng import Rng, seed_of, stream
@@ -45,15 +46,25 @@ def flat_deviations(n: int, dim: int, nonzeros: int, rng: Rng) -> Tensor:
     return vectors
 
 
-def own_matrices(image_shape: Sequence[int], m: int, problems: int, rng: Rng) -> Operator:
-    """Return an operator with an N(0, 1/m) matrix of its own for each problem of a batch: (B, C, H, W) -> (B, m).
+def own_matrices(image_shape: Sequence[int], m: int | Sequence[int], problems: int, rng: Rng) -> Operator:
+    """Return an operator with an N(0, 1/m) matrix of its own for each problem of a batch: (B, C, H, W) -> (B, max m).
 
-    It holds problems · m · C·H·W numbers in float32: for small images. Matrix i is the same for any number of them.
+    It holds problems · max m · C·H·W numbers in float32: for small images. Matrix i is the same for any number of them.
+
+    Args:
+        m: measurements of each problem; one number for all, or one a problem: those with fewer measure zeros besides,
+            whatever the image.
+
+    Raises:
+        ValueError: not one m a problem.
     """
+    counts = [m] * problems if isinstance(m, int) else list(m)
+    if len(counts) != problems:
+        raise ValueError(f"m holds {len(counts)} numbers for {problems} problems: give one for all, or one a problem")
     n, seed = math.prod(image_shape), seed_of(rng)
-    matrices = torch.stack(
-        [torch.randn(m, n, generator=stream(seed, "operator", i)) / math.sqrt(m) for i in range(problems)]
-    )  # (B, m, n)
+    matrices = torch.zeros(problems, max(counts), n)
+    for i, (matrix, rows) in enumerate(zip(matrices, counts, strict=True)):
+        matrix[:rows] = torch.randn(rows, n, generator=stream(seed, "operator", i)) / math.sqrt(rows)
     return lambda images: torch.einsum("bmn,bn->bm", matrices.to(images), images.flatten(1))
 
 
@@ -154,7 +165,13 @@ def transition_point(m: Sequence[float], success: Sequence[bool]) -> float:
         m: number of measurements of each trial, positive.
         success: whether it succeeded.
     """
-    log_m, success = np.log(np.asarray(m, dtype=float)), np.asarray(success, dtype=bool)
+    for name, values in {"m": m, "success": success}.items():
+        if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray, pd.Series)):
+            raise TypeError(f"{name} must be a sequence, one value a trial, got {shown(values)}")
+    if len(m) != len(success) or len(m) == 0:
+        raise ValueError(f"m and success must hold one value a trial, got {len(m)} and {len(success)}")
+    log_m = np.log([check_positive(value, "each of m") for value in m])
+    success = np.asarray(success, dtype=bool)
     if success.all() or not success.any():
         return math.nan
 
