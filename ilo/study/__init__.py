@@ -1,5 +1,6 @@
 """Grids of experiments: images × problems × methods × seeds become rows, kept as they are made."""
 
+from ilo.study.brightness import brightness_of, slopes
 from ilo.study.celeba import celeba_available, csgm_test_images
 from ilo.study.cells import Answer, Method, Tried
 from ilo.study.experiment import automatic_result, caption, compare, leaders, measured, measurements, pictures, summary
@@ -37,6 +38,7 @@ __all__ = [
     "Subjects",
     "Tried",
     "automatic_result",
+    "brightness_of",
     "caption",
     "celeba_available",
     "choose_subjects",
@@ -59,6 +61,7 @@ __all__ = [
     "region",
     "run",
     "shortened",
+    "slopes",
     "summary",
     "superres",
     "tried_settings",
