@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from ilo import images
 from ilo.images import astronaut_face, check_images, read_folder, read_image, read_seen, sample_photo, write_image
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)  # 12 high, 9 wide
@@ -315,3 +316,32 @@ def test_a_sample_photo_is_the_central_square_reduced(name):
 def test_a_name_that_is_no_sample_photo_is_refused():
     with pytest.raises(ValueError, match=r"name must be one of 'camera', .*, got 'download_all'"):
         sample_photo("download_all", 8)
+
+
+def test_a_folder_is_read_past_what_is_no_image_and_none_is_dropped(tmp_path):
+    for name in ("a.png", "a.jpg", "b.png", "._b.png"):
+        Image.fromarray(LEVELS).save(tmp_path / name)
+    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "old.png").mkdir()
+    assert list(images.read_folder(tmp_path, 8)) == ["a.jpg", "a.png", "b"]
+
+
+def test_a_format_that_is_only_read_is_not_written_to(tmp_path):
+    for name in ("a.psd", "a.fli", "a"):
+        with pytest.raises(ValueError, match=r"use \.png"):
+            write_image(tmp_path / name, torch.zeros(3, 4, 4))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_that_fits_no_memory_is_refused(tmp_path):
+    path = saved(tmp_path, Image.fromarray(LEVELS))
+    with pytest.raises(ValueError, match="size must be an integer from 1 to 8192"):
+        read_image(path, size=10**6)
+
+
+def test_holes_are_seen(tmp_path):
+    pixels = np.full((4, 4, 4), 255, np.uint8)
+    assert not images.is_transparent(saved(tmp_path, Image.fromarray(pixels), "opaque.png"))
+    pixels[0, 0, 3] = 254
+    assert images.is_transparent(saved(tmp_path, Image.fromarray(pixels), "holes.png"))
+    assert not images.is_transparent(saved(tmp_path, Image.fromarray(LEVELS), "rgb.png"))

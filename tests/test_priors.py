@@ -90,7 +90,7 @@ def test_what_was_found_before_wins_when_the_prior_round_ends_worse():
     ],
 )
 def test_bad_priors_are_clear_errors(bad):
-    with pytest.raises(ValueError, match=r"layer|rank"):
+    with pytest.raises(ValueError, match=r"layer|rank|samples"):
         ilo.feature_prior(generator(), **bad)
 
 

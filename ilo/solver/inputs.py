@@ -16,7 +16,7 @@ from ilo.generators.base import Generator, State
 from ilo.operators import LinearOperator
 from ilo.rng import Rng, seed_of
 from ilo.solver.copies import Copies
-from ilo.solver.rounds import Descent, SearchRound, radii
+from ilo.solver.rounds import SearchRound, radii
 
 ObjectiveFunction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
@@ -24,10 +24,10 @@ ObjectiveFunction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 def check_rounds(G: Generator, rounds: Sequence[SearchRound], restarts: int) -> None:
     """Raise ValueError unless these rounds can be run on this generator, with so many restarts."""
     check_kind(G, Generator, "G")
-    if not rounds or not all(isinstance(round_, Descent) or hasattr(round_, "begin") for round_ in rounds):
-        raise ValueError(
-            f"rounds must hold at least one round, such as ilo.Round(layer=0, steps=300), got {shown(rounds)}"
-        )
+    if not rounds:
+        raise ValueError("rounds is empty: give at least one, such as ilo.Round(layer=0, steps=300)")
+    if not all(hasattr(round_, "begin") for round_ in rounds):
+        raise TypeError(f"rounds must hold rounds, such as ilo.Round(layer=0, steps=300), got {shown(rounds)}")
     deepest = max(r.layer for r in rounds)
     if deepest >= G.num_layers:
         raise ValueError(f"layer {deepest} does not exist: {G.name} has layers 0 … {G.num_layers - 1}")
@@ -86,6 +86,8 @@ def _check_size(A: LinearOperator, y: Tensor) -> None:
 
 def checked_start(G: Generator, start: Mapping[str, Tensor], layer: int) -> State:
     """Return the state on the generator's device and in its dtype; ValueError unless it is an input of `layer`."""
+    if not isinstance(start, Mapping):
+        raise ValueError(f"start must be a state, a mapping of named tensors, got {type(start).__name__}")
     check_state(start, "start")
     like = frozen_run(G, G.sample(1, 0), 0, layer)
     shapes = {name: tuple(t.shape[1:]) for name, t in like.items()}
