@@ -10,11 +10,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 export MALLOC_TOP_PAD_        ?= 134217728
 
-<<<<<<< HEAD
-.PHONY: reproduce test robust abuse lab verify figures report bench notebooks clean help
-=======
-.PHONY: reproduce test robust audit lab verify figures report bench notebooks clean help
->>>>>>> robustness
+.PHONY: reproduce test robust abuse audit lab verify figures report bench notebooks clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -39,16 +35,14 @@ robust: $(READY)     ## the tests and notebooks under several arithmetics (ARITH
 	$(BIN)/ilo fetch
 	$(BIN)/python tests/robust.py $(ARITHMETIC) --jobs $(JOBS)
 
-<<<<<<< HEAD
-abuse: $(READY)      ## thousands of trials to break it, counted: hostile and damaged files (SEED=1: others drawn)
+abuse: $(READY)      ## thousands of trials to break it, counted: files, calls, kills, disks, … (SEED=1: others drawn)
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m tests.abuse --seed $(or $(SEED),0)
-=======
+
 # --strict: without it, a package that the database does not know counts as one without faults
 audit:               ## known vulnerabilities of the pinned dependencies; needs the network's database of advisories
 	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit==2.10.1; }
 	@$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt || \
 		{ echo "vulnerable, or not audited because the database was not reached: the lines above say which" >&2; exit 1; }
->>>>>>> robustness
 
 lab: $(READY)        ## open the notebooks
 	$(BIN)/jupyter lab notebooks
