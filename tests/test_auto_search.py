@@ -169,7 +169,7 @@ def test_what_does_not_go_with_auto_is_refused(G, more):
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
         Auto(**wrong)
 
 
