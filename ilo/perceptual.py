@@ -43,7 +43,7 @@ def imagenet_classifier() -> nn.Module:
 
 def class_index(name: str) -> int:
     """Return the index among the 1000 ImageNet classes of `name`, as torchvision spells it ("bullfrog" → 30)."""
-    _import_torchvision()
+    import_torchvision()
     from torchvision.models import SqueezeNet1_1_Weights
 
     names = SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["categories"]
@@ -101,7 +101,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 @cache
 def _lpips(net: str) -> nn.Module:
-    _import_torchvision()
+    import_torchvision()
     import lpips
 
     # Built without storage: what would be drawn at random is replaced, and 138 million numbers take their time.
@@ -125,7 +125,7 @@ def _lpips(net: str) -> nn.Module:
 
 @cache
 def _classifier() -> nn.Module:
-    _import_torchvision()
+    import_torchvision()
     from torchvision.models import squeezenet1_1
 
     with torch.device("meta"):
@@ -149,7 +149,7 @@ def _oihw(kernel: np.ndarray) -> Tensor:
 
 
 @cache
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision, also beside a torch that cannot load its compiled operators.
 
     torchvision's wheel is compiled against a CUDA torch. Beside a CPU one its binary does not load, and the import

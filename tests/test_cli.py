@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ilo
-from ilo.cli.main import main
+from ilo.cli.main import COMMANDS, main
 from ilo.cli.recover import FIXED
 from ilo.generators import random_stylegan2
 from ilo.images import astronaut_face, write_image
@@ -306,23 +308,57 @@ def test_a_mistake_is_one_sentence_and_exit_2(quick, photo, tmp_path, capsys, ca
     error = capsys.readouterr().err
     assert error.startswith("ilo: ")
     assert message in error
-    assert "Traceback" not in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists(), "a mistake leaves nothing behind"
 
 
 @pytest.mark.parametrize("arguments", [[], ["recover"], ["recover", "x.png", "--task", "teleport"], ["--no-such"]])
-def test_wrong_words_are_exit_2(arguments, capsys):
+def test_wrong_words_are_one_line_and_exit_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ilo")
+    assert error.endswith("--help)\n")
+    assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["recover"], ["convert"], ["fetch"], ["reproduce"], ["verify"], ["publish"]])
-def test_help_explains(command, capsys):
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_explains_and_fits_a_terminal(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0
-    assert len(capsys.readouterr().out) > 200
+    said = capsys.readouterr().out
+    assert len(said) > 200
+    assert [line for line in said.splitlines() if len(line) > 80] == []
+
+
+def test_bash_completes_commands_options_choices_and_files(photo, capsys):
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    bash = shutil.which("bash")
+    if bash is None or sys.platform == "win32":
+        pytest.skip("no bash here to ask")
+
+    def completed(*words: str) -> set[str]:
+        line = f"COMP_WORDS=({' '.join(map(shlex.quote, ('ilo', *words)))}); COMP_CWORD={len(words)}; _shtab_ilo"
+        asked = f'{script}\n{line}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        done = subprocess.run([bash, "-c", asked], capture_output=True, text=True, cwd=photo.parent, check=True)
+        return set(done.stdout.split())
+
+    assert completed("") >= set(COMMANDS)
+    assert completed("rec") == {"recover"}
+    assert completed("recover", "--rou") == {"--rounds"}
+    assert completed("recover", "--task", "") == set(TASKS)
+    assert completed("recover", "fa") == {photo.name}
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "tcsh"])
+def test_other_shells_have_a_script_that_names_every_command(shell, capsys):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in script] == []
 
 
 def test_reproduce_lists_what_it_would_run(capsys):

@@ -257,9 +257,9 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch):
 
     original = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", broken)
-    perceptual._import_torchvision.cache_clear()
+    perceptual.import_torchvision.cache_clear()
     with pytest.raises(RuntimeError, match="roi_align is broken"):
-        perceptual._import_torchvision()
+        perceptual.import_torchvision()
 
 
 def test_only_lpips_own_deprecation_warnings_are_silenced(monkeypatch):

@@ -8,10 +8,12 @@ import argparse
 import importlib
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import NoReturn
 
 # Each command, what it does in a line, and its module: `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
@@ -21,6 +23,8 @@ COMMANDS = {
     "reproduce": ("run the experiments' notebooks, into runs/", "ilo.cli.reproduce"),
     "verify": ("compare a run's numbers with the committed ones", "ilo.cli.verify"),
     "publish": ("make a run the committed figures (for maintainers)", "ilo.cli.publish"),
+    "doctor": ("say what is here, what is missing and how to get it", "ilo.cli.doctor"),
+    "completion": ("print what completes these words in your shell", "ilo.cli.completion"),
 }
 
 
@@ -55,7 +59,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ilo", description="Intermediate Layer Optimization: inverse problems with a pre-trained generator."
     )
     parser.add_argument("--version", action="version", version=f"ilo {version('ilo')}")
@@ -65,23 +69,52 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class CommandParser(argparse.ArgumentParser):
+class Help(argparse.HelpFormatter):
+    """Fits the terminal: paragraphs are filled, lines that begin with a space (examples) stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled: list[str] = []
+        for line in text.splitlines():
+            if filled and line and not line.startswith(" ") and filled[-1] and not filled[-1].startswith(" "):
+                filled[-1] += f" {line}"
+            else:
+                filled.append(line)
+        return "\n".join(
+            line if line.startswith(" ") else textwrap.fill(line, width, break_on_hyphens=False) for line in filled
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake on one line, where argparse prints twelve of usage before it."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=Help, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class CommandParser(Parser):
     """The parser of one command, which imports the command's module when it is asked for.
 
     So `ilo --help` need not wait for torch, which the table of tasks brings with it.
     """
 
     def __init__(self, *, module: str, **options):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(**options)
         self._module: str | None = module
 
-    def parse_known_args(self, args=None, namespace=None):
+    def fill(self) -> None:
+        """Import the module and take its description and arguments, the first time."""
         if self._module is not None:
             command = importlib.import_module(self._module)
             self._module = None
             self.description = command.DESCRIPTION
             command.add_arguments(self)
             self.set_defaults(run=command.run)
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.fill()
         return super().parse_known_args(args, namespace)
 
 

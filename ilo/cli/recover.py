@@ -26,13 +26,14 @@ FIXED = {
 DESCRIPTION = """\
 Recover a photo from measurements of it.
 
-By default the photo is measured by the program (so that the result can be compared with it):
+By default the photo is measured by the program, so that the result can be compared with it. ilo recover face.png, and
+one of:
 {tasks}
 
 Measurements that are given, with no truth to compare with:
-  ilo recover holes.png --task inpaint --mask mask.png   white = seen, black = missing
-  ilo recover small.png --task superres --measured       the file is the low-resolution image
-  ilo recover noisy.png --task denoise --measured        likewise grey or blurred photos
+  ilo recover holes.png --mask mask.png              white: seen
+  ilo recover small.png --task superres --measured   the low-resolution image
+  ilo recover noisy.png --task denoise --measured    also grey, blurred
 
 Written to the folder (PHOTO-recovered, or --out): recovered.png; comparison.png, all images side by side;
 result.safetensors, which ilo.load_result reads; report.json, options, settings and scores. And unless --rounds says
@@ -49,7 +50,7 @@ own size: --generator network.pkl (NVIDIA's .pkl, rosinality's .pt, BigGAN-PyTor
 def _example(name: str, task: Task) -> str:
     level = f" --{task.option} {task.default:g}" if task.option else ""
     said = f"{task.title}: {task.meaning}" if task.meaning else task.title
-    return f"  {f'ilo recover face.png --task {name}{level}':53}  {said}"
+    return f"  {f'--task {name}{level}':34}{said}"
 
 
 DESCRIPTION = DESCRIPTION.format(tasks="\n".join(_example(*item) for item in TASKS.items()))
@@ -57,7 +58,7 @@ DESCRIPTION = DESCRIPTION.format(tasks="\n".join(_example(*item) for item in TAS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, help="image file: the truth, or with --mask/--measured the measurements")
-    parser.add_argument("--task", choices=[*TASKS], default="inpaint", help="(default: %(default)s)")
+    parser.add_argument("--task", metavar="TASK", choices=[*TASKS], default="inpaint", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=None, help="folder for the results (default: PHOTO-recovered)")
     problem = parser.add_argument_group("the measurements")
     add_measurements(problem)
