@@ -29,7 +29,7 @@ FLOORS = (
     ("solver",),
     ("auto",),
     ("recovery",),
-    ("baselines", "theory"),
+    ("baselines", "theory", "interop"),
     ("study",),
     ("publish", "verify", "profiles"),
     ("reproduce",),

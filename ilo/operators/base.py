@@ -6,7 +6,7 @@ same operator, with the same numbers, wherever it is moved.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -98,13 +98,13 @@ class LinearOperator(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The floating dtype of what the operator holds; PyTorch's default if it holds none and takes any."""
-        held = next((b.dtype for b in self.buffers() if b.is_floating_point()), None)
+        held = next((b.dtype for b in self._held() if b.is_floating_point()), None)
         return held or torch.get_default_dtype()
 
     @property
     def device(self) -> torch.device:
         """Where what the operator holds is; the CPU if it holds nothing and takes images from anywhere."""
-        return next((b.device for b in self.buffers()), torch.device("cpu"))
+        return next((b.device for b in self._held()), torch.device("cpu"))
 
     def __matmul__(self, inner: "LinearOperator") -> "LinearOperator":
         return Composition(self, inner) if isinstance(inner, LinearOperator) else NotImplemented
@@ -122,6 +122,10 @@ class LinearOperator(nn.Module):
     def _norm(self) -> float:
         return spectral_norm(self)
 
+    def _held(self) -> Iterable[Tensor]:
+        """What has the dtype and device that images must have."""
+        return self.buffers()
+
     def _check(self, x: Tensor, shape: tuple[int, ...], what: str) -> None:
         name = type(self).__name__
         if not isinstance(x, Tensor):
@@ -131,7 +135,7 @@ class LinearOperator(nn.Module):
             raise ValueError(f"{name} takes {what} of shape (B, {_list(shape)}), got {tuple(x.shape)}{hint}")
         if not x.is_floating_point():
             raise ValueError(f"{name} takes floating-point {what}, got {x.dtype}: convert with x.float()")
-        for held in self.buffers():
+        for held in self._held():
             if held.is_floating_point() and held.dtype != x.dtype:
                 raise ValueError(f"the {what} are {x.dtype} but {name} is {held.dtype}: use A.to({x.dtype})")
             if held.device != x.device:
