@@ -49,7 +49,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "metrics", "perceptual", "plots",
-    "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
+    "profiles", "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import operators as operators
     from ilo import perceptual as perceptual
     from ilo import plots as plots
+    from ilo import profiles as profiles
     from ilo import provenance as provenance
     from ilo import publish as publish
     from ilo import reproduce as reproduce

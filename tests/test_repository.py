@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ilo import provenance
-from ilo.reproduce import declared_parameters
+from ilo.profiles import declared_parameters
 
 if sys.version_info >= (3, 11):
     import tomllib
