@@ -49,8 +49,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "interop", "metrics", "perceptual",
-    "plots",
-    "profiles", "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
+    "plots", "profiles", "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]

@@ -350,7 +350,7 @@ def test_the_runner_counts_and_fails_if_anything_was_wrong(monkeypatch, capsys):
     assert __main__.main(["files"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["row", "3", "2", "1", "0"]
     outcomes.insert(0, "RuntimeError")
-    assert __main__.main(["--seed", "3"]) == 1
+    assert __main__.main(["files", "--seed", "3"]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"WRONG row: {random.Random(3).random()}: RuntimeError")
     assert said[-1].split() == ["row", "4", "2", "1", "1"]

@@ -292,8 +292,8 @@ def test_a_killed_runner_leaves_no_kernel_behind(place):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("[1, 2]", "no profile"), ("quick: 3", "no table"), ("quick: [a]", "no table"), ("quick: {a: 3}", "no table"),
-     ("quick: {a: [", "no YAML"), ("", "no profile"), ("\x00", "no YAML")],
+    [("[1, 2]", "no profile"), ("quick: 3", "no table"), ("quick: [a]", "no table"),
+     ("quick: {a: 3}", "needs parameters"), ("quick: {a: [", "no YAML"), ("", "no profile"), ("\x00", "no YAML")],
 )  # fmt: skip
 def test_a_profile_file_of_another_kind_is_told_by_name(place, text, told):
     (place / "notebooks" / "profiles.yaml").write_text(text)

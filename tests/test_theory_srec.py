@@ -99,10 +99,10 @@ def test_the_points_lie_in_the_extended_range(G):
     ("wrong", "message"),
     [
         ({"layer": 2}, "layer must lie in 0 … 1"),
-        ({"n": 0}, "n must be at least 1"),
-        ({"radius": -1.0}, "radius must be non-negative"),
-        ({"r1": 0.0}, "r1 positive"),
-        ({"r1": math.nan}, "r1 positive"),
+        ({"n": 0}, "n must be an integer of at least 1"),
+        ({"radius": -1.0}, "radius must be a finite number of at least 0"),
+        ({"r1": 0.0}, "r1 must be positive"),
+        ({"r1": math.nan}, "r1 must be positive"),
         ({"nonzeros": 21}, "nonzeros must lie in 1 … 20"),
     ],
 )

@@ -70,9 +70,19 @@ def searches(
     }
 
 
-def no_ball(A: LinearOperator, y: Tensor, **options) -> Answer:
+def no_ball(
+    A: LinearOperator,
+    y: Tensor,
+    *,
+    G: Generator,
+    rng: int,
+    noise: float,
+    restarts: int = RESTARTS,
+    share: float = 1.0,
+) -> Answer:
     """`searches` without radii: what the balls are worth."""
-    return searches(A, y, radius=None, **options)["ILO"]
+    found = searches(A, y, G=G, rng=rng, noise=noise, restarts=restarts, share=share, radius=None)
+    return found["ILO"]
 
 
 def strong_csgm(
