@@ -121,6 +121,57 @@ def test_ci_runs_the_readme_test_command():
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
 
 
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_citation_has_what_its_format_demands():
+    """The required keys and the spellings of https://citation-file-format.github.io, version 1.2.0."""
+    assert CITATION["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(CITATION)
+    assert CITATION["type"] == "software"
+    paper = CITATION["preferred-citation"]
+    assert {"type", "title", "authors"} <= set(paper)
+    for author in (*CITATION["authors"], *paper["authors"]):
+        assert set(author) in ({"name"}, {"family-names", "given-names"})
+    assert {type(paper[key]) for key in ("volume", "start", "end", "year", "month")} == {int}
+
+
+def test_citation_is_of_this_version_and_readme_cites_the_same_paper():
+    assert (CITATION["version"], CITATION["license"]) == (PROJECT["version"], PROJECT["license"])
+    paper = CITATION["preferred-citation"]
+    entry = re.search(r"```bibtex\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    fields = dict(re.findall(r"(\w+) += \{(.*)\}", entry))
+    authors = [f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]]
+    assert fields["author"].split(" and ") == authors
+    assert fields["title"] == paper["title"]
+    assert fields["booktitle"] == paper["collection-title"]
+    assert fields["pages"] == f"{paper['start']}--{paper['end']}"
+    assert (fields["volume"], fields["year"]) == (str(paper["volume"]), str(paper["year"]))
+    assert any(
+        paper_id["value"].removeprefix("arXiv:") in PROJECT["urls"]["Paper"] for paper_id in paper["identifiers"]
+    )
+
+
+def test_the_hosts_workflow_runs_what_make_runs_and_may_write_nothing():
+    text = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    job = workflow["jobs"]["test"]
+    assert workflow["permissions"] == {}
+    assert job["permissions"] == {"contents": "read"}
+    first, last = re.match(r">=3\.(\d+),<3\.(\d+)$", PROJECT["requires-python"]).groups()
+    assert job["strategy"]["matrix"] == {
+        "os": ["ubuntu-latest", "macos-latest", "windows-latest"],
+        "python": [f"3.{first}", f"3.{int(last) - 1}"],
+    }
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == [], "pinned by commit"
+    installed = re.findall(r"--editable '(\.\[.*?\])'", text)
+    assert installed == re.findall(r"--editable '(\.\[.*?\])'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert "make test" in text
+    assert "tests/robust.py own" in text
+
+
 def test_figures_come_with_their_numbers_and_provenance():
     for figure in (ROOT / "figures").glob("*.png"):
         record = json.loads(figure.with_suffix(".json").read_text())
