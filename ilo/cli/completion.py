@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import shtab
+    try:
+        import shtab
+    except ModuleNotFoundError:
+        raise RuntimeError(
+            "completion needs shtab, a requirement of ilo's that is missing: ilo doctor says all"
+        ) from None
 
     from ilo.cli.main import build_parser
 
