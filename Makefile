@@ -4,13 +4,14 @@ VENV   ?= .venv
 JOBS   ?= 2
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SITE   := $(VENV)/.site
 
 # glibc hands freed tensors back to the system and pays page faults for the next: keeping them is a fifth of the time.
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 export MALLOC_TOP_PAD_        ?= 134217728
 
-.PHONY: reproduce test robust abuse audit lab verify figures report bench notebooks clean help
+.PHONY: reproduce test browser robust abuse audit lab verify figures report site bench notebooks clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -19,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "ilo needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12 …" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,cluster,deepinv,dev]'
+	touch $@
+
+$(SITE): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[site,browser]'
 	touch $@
 
 reproduce: $(READY)  ## run every notebook of the quick profile into runs/, figures in runs/figures (PROFILE=full: the paper's scale)
@@ -30,6 +35,9 @@ test: $(READY)       ## lint, unit tests, and every notebook's outputs compared 
 	$(BIN)/ruff format --check .
 	$(BIN)/ilo fetch
 	$(BIN)/python tests/robust.py own --jobs $(JOBS)
+
+browser: site        ## the site, and the report of a run, looked at in headless Chromium (install chromium first)
+	$(BIN)/python -m pytest -q tests/browser
 
 robust: $(READY)     ## the tests and notebooks under several arithmetics (ARITHMETIC=avx2: one of them)
 	$(BIN)/ilo fetch
@@ -53,9 +61,11 @@ verify: $(READY)     ## compare the last run's numbers, runs/figures, with the c
 figures: $(READY)    ## for maintainers: make the last run, of a clean commit, the committed figures/
 	$(BIN)/ilo publish
 
-report: $(READY)     ## the last runs' notebooks as one folder of web pages, runs/report/
-	@test -d runs/notebooks || { echo "no run yet: make reproduce" >&2; exit 1; }
-	$(BIN)/jupyter nbconvert --to html --output-dir runs/report $$(find runs/notebooks -name '*.ipynb' | sort)
+report: $(READY)     ## write the last runs' report again, runs/report/index.html, as `make reproduce` does at its end
+	$(BIN)/ilo report
+
+site: $(SITE)        ## the site, from what is committed, into site/: nothing is run and nothing fetched
+	$(BIN)/python -m docs
 
 bench: $(READY)      ## what a step costs against the bare network, and what a batch saves
 	$(BIN)/python -m benchmarks
@@ -65,4 +75,4 @@ notebooks: $(READY)  ## re-execute the committed notebooks in place, with their 
 	$(BIN)/python tests/clean_notebooks.py
 
 clean:               ## remove what the commands above made (figures/ and the download cache stay)
-	rm -rf runs build dist *.egg-info .pytest_cache .hypothesis .ruff_cache $(VENV) $(VENV)-audit
+	rm -rf runs build site dist *.egg-info .pytest_cache .hypothesis .ruff_cache $(VENV) $(VENV)-audit

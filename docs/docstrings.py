@@ -67,6 +67,13 @@ def process(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: 
     lines[:] = restructured("\n".join(lines)).split("\n")
 
 
+def signature(app: Sphinx, what: str, name: str, found: Any, options: Any, arguments: str | None, returns: str | None):
+    """autodoc's event: a default that is a function by its name, where a dataclass shows <function ramp at 0x…>."""
+    named = re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r"\1", arguments) if arguments else arguments
+    return named, returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon's 500
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -80,7 +80,7 @@ def saved(job: Job) -> Iterator[tuple[str, str]]:
     heading = ""
     for cell in nbformat.read(job.path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            heading = ([heading] + re.findall(r"^##? (.+)$", cell.source, re.MULTILINE))[-1]
+            heading = [heading, *re.findall(r"^##? (.+)$", cell.source, re.MULTILINE)][-1]
             continue
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.save_figure":

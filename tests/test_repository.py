@@ -116,9 +116,11 @@ def test_readme_shows_only_figures_that_exist_and_commands_that_make_knows():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_ci_runs_the_readme_test_command():
-    assert "make test" in (ROOT / "README.md").read_text()
-    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
+def test_ci_runs_the_readme_test_command_and_the_browser():
+    readme = (ROOT / "README.md").read_text()
+    for command in ("make test", "make browser"):
+        assert command in readme
+        assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -167,9 +169,23 @@ def test_the_hosts_workflow_runs_what_make_runs_and_may_write_nothing():
     assert used
     assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == [], "pinned by commit"
     installed = re.findall(r"--editable '(\.\[.*?\])'", text)
-    assert installed == re.findall(r"--editable '(\.\[.*?\])'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert installed
+    assert set(installed) <= set(re.findall(r"--editable '(\.\[.*?\])'", (ROOT / "Makefile").read_text(encoding="utf-8")))
     assert "make test" in text
     assert "tests/robust.py own" in text
+
+
+def test_the_hosts_other_workflow_publishes_the_site_and_may_write_that_alone():
+    text = (ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {}
+    build, publish = workflow["jobs"]["build"], workflow["jobs"]["publish"]
+    assert build["permissions"] == {"contents": "read"}
+    assert publish["permissions"] == {"pages": "write", "id-token": "write"}
+    assert "refs/heads/main" in publish["if"]
+    assert any(step.get("run") == "make site PYTHON=python" for step in build["steps"])
+    used = re.findall(r"uses: (\S+)", text)
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == [], "pinned by commit"
 
 
 def test_figures_come_with_their_numbers_and_provenance():
