@@ -1,31 +1,24 @@
 """Sphinx extension: formulas as MathML, which every current browser draws by itself: no script, no font to fetch."""
 
 from docutils import nodes
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util import logging
+
+from ilo.report import mathml
 
 logger = logging.getLogger(__name__)
 
 
-def mathml(latex: str, display: str) -> str:
-    r"""The formula as a <math> element; display: "inline" or "block".
-
-    Raises:
-        ValueError: a command that is not understood, which would be shown as it is written.
-    """
-    element = convert(latex.replace(r"\arg", r"\operatorname{arg}"), display=display)
-    if "\\" in element:
-        raise ValueError(f"no MathML for a command in {latex!r}")
-    return element
-
-
 def _written(translator, node: nodes.Element, display: str) -> str:
+    latex = node.astext()
     try:
-        return mathml(node.astext().strip(), display)
+        element = mathml(latex, display)
     except Exception as error:  # the library raises what it likes; a warning ends the build
-        logger.warning("formula %r: %s", node.astext(), error, location=node)
-        return translator.encode(node.astext())
+        logger.warning("formula %r: %s", latex, error, location=node)
+        return translator.encode(latex)
+    if "\\" in element:  # a command that it does not know, it leaves as it is
+        logger.warning("no MathML for a command in %r", latex, location=node)
+    return element
 
 
 def inline(translator, node: nodes.math) -> None:

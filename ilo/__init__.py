@@ -49,7 +49,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "interop", "metrics", "perceptual",
-    "plots", "profiles", "provenance", "publish", "reproduce", "rng", "solver", "verify", "watched",
+    "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify", "watched",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -73,6 +73,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import profiles as profiles
     from ilo import provenance as provenance
     from ilo import publish as publish
+    from ilo import report as report
     from ilo import reproduce as reproduce
     from ilo import rng as rng
     from ilo import solver as solver

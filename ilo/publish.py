@@ -23,14 +23,14 @@ def collect(notebook: str, output: Path, runs: Path) -> list[Path]:
     figures = runs / "figures"
     found = sorted(p for p in output.iterdir() if p.is_file() and p.name not in PRIVATE and not p.name.startswith("."))
     with locked(runs / LOCK):
-        drawn = _read_manifest(runs)
+        manifest = drawn(runs)
         copies = [copied_atomically(path, figures / path.name) for path in found]
-        elsewhere = {name for other, names in drawn.items() if other != notebook for name in names}
-        for old in set(drawn.get(notebook, ())) - {path.name for path in found} - elsewhere:
+        elsewhere = {name for other, names in manifest.items() if other != notebook for name in names}
+        for old in set(manifest.get(notebook, ())) - {path.name for path in found} - elsewhere:
             (figures / old).unlink(missing_ok=True)
-        drawn[notebook] = [path.name for path in found]
+        manifest[notebook] = [path.name for path in found]
         with written_atomically(runs / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(drawn, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return copies
 
 
@@ -77,7 +77,8 @@ def _revision(path: Path) -> str:
         return "a record without a revision"
 
 
-def _read_manifest(runs: Path) -> dict[str, list[str]]:
+def drawn(runs: Path) -> dict[str, list[str]]:
+    """notebook -> the files of `runs`/figures that its last good run drew."""
     try:
         return json.loads((runs / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -32,6 +32,7 @@ FLOORS = (
     ("baselines", "theory", "interop"),
     ("study",),
     ("publish", "verify", "profiles"),
+    ("report",),
     ("reproduce",),
     ("ilo",),
     ("cli",),

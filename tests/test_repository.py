@@ -170,7 +170,9 @@ def test_the_hosts_workflow_runs_what_make_runs_and_may_write_nothing():
     assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == [], "pinned by commit"
     installed = re.findall(r"--editable '(\.\[.*?\])'", text)
     assert installed
-    assert set(installed) <= set(re.findall(r"--editable '(\.\[.*?\])'", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert set(installed) <= set(
+        re.findall(r"--editable '(\.\[.*?\])'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    )
     assert "make test" in text
     assert "tests/robust.py own" in text
 

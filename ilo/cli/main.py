@@ -22,6 +22,7 @@ COMMANDS = {
     "fetch": ("download and verify the pre-trained parts", "ilo.cli.fetch"),
     "reproduce": ("run the experiments' notebooks, into runs/", "ilo.cli.reproduce"),
     "verify": ("compare a run's numbers with the committed ones", "ilo.cli.verify"),
+    "report": ("show the last runs beside what is committed, as a page", "ilo.cli.report"),
     "publish": ("make a run the committed figures (for maintainers)", "ilo.cli.publish"),
     "doctor": ("say what is here, what is missing and how to get it", "ilo.cli.doctor"),
     "completion": ("print what completes these words in your shell", "ilo.cli.completion"),

@@ -7,7 +7,8 @@ from pathlib import Path
 DESCRIPTION = """\
 Execute the notebooks of a profile (notebooks/profiles.yaml) and write all that they make below runs/: a folder for
 every run, with the executed notebooks and report.json; in runs/figures the figures, the rows that drew them and their
-provenance, of every notebook's last good run. `ilo verify` compares them with the committed figures/.
+provenance, of every notebook's last good run. `ilo verify` compares them with the committed figures/, and
+runs/report/index.html shows all of it (`ilo report` writes it again).
 """
 
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from ilo import reproduce
+        from ilo import report, reproduce
     except ModuleNotFoundError as missing:
         raise ValueError(
             f"`ilo reproduce` needs the notebook tools: pip install -e '.[notebooks]' ({missing})"
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
     print(reproduce.summary(done))
+    print(f"report: {report.write_report(done.folder.parent)}")
     return 1 if any(outcome.error for outcome in done.outcomes) else 0
 
 
