@@ -6,9 +6,10 @@ What a reader of the source sees is what a reader of the page is to see: an inde
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 NAME = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
@@ -60,20 +61,20 @@ def _escaped(text: str) -> str:
     return re.sub(r"(?<=\w)_(?!\w)", r"\\_", "".join(plain))
 
 
-def process(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+def process(app: "Sphinx", what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     """autodoc's event: rewrite a docstring; a constant has none of its own, only its type's, which is left out."""
     if what in ("data", "attribute") and not isinstance(found, property):
         lines.clear()
     lines[:] = restructured("\n".join(lines)).split("\n")
 
 
-def signature(app: Sphinx, what: str, name: str, found: Any, options: Any, arguments: str | None, returns: str | None):
+def signature(app: "Sphinx", what: str, name: str, found: Any, options: Any, arguments: str | None, returns: str | None):
     """autodoc's event: a default that is a function by its name, where a dataclass shows <function ramp at 0x…>."""
     named = re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r"\1", arguments) if arguments else arguments
     return named, returns
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon's 500
     app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
