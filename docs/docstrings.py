@@ -68,7 +68,9 @@ def process(app: "Sphinx", what: str, name: str, found: Any, options: Any, lines
     lines[:] = restructured("\n".join(lines)).split("\n")
 
 
-def signature(app: "Sphinx", what: str, name: str, found: Any, options: Any, arguments: str | None, returns: str | None):
+def signature(
+    app: "Sphinx", what: str, name: str, found: Any, options: Any, arguments: str | None, returns: str | None
+):
     """autodoc's event: a default that is a function by its name, where a dataclass shows <function ramp at 0x…>."""
     named = re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r"\1", arguments) if arguments else arguments
     return named, returns

@@ -13,7 +13,9 @@ TOLERANCES = "file,quantity,absolute,relative,lower,upper,source\n*,psnr,0.3,0,,
 
 
 def rows(shift: float) -> pd.DataFrame:
-    table = [{"task": "inpainting", "method": method, "image": i, "psnr": 20.0 + i} for method in "AB" for i in range(16)]
+    table = [
+        {"task": "inpainting", "method": method, "image": i, "psnr": 20.0 + i} for method in "AB" for i in range(16)
+    ]
     return pd.DataFrame(table).assign(psnr=lambda t: t["psnr"] + shift * (t["method"] == "B"))
 
 

@@ -64,7 +64,17 @@ def test_it_agrees_with_the_package():
             assert found[name] == pytest.approx(expected, rel=1e-12, abs=0), (name, v)
 
 
-WRONG = [("k", 0.5), ("p", 0), ("L1", 0), ("L2", -1), ("r1", 0), ("delta", 0), ("delta", 1e9), ("gamma", 0), ("gamma", 1)]
+WRONG = [
+    ("k", 0.5),
+    ("p", 0),
+    ("L1", 0),
+    ("L2", -1),
+    ("r1", 0),
+    ("delta", 0),
+    ("delta", 1e9),
+    ("gamma", 0),
+    ("gamma", 1),
+]
 WRONG += [("K", 0.9), ("K", 91), ("epsilon", -1), ("constant", 0)]
 
 

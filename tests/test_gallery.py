@@ -46,7 +46,12 @@ def write(home, name, expression, parameters):
         new_markdown_cell("## The drawing\n\n## and its end"),
         new_code_cell(SAVE.format(expression)),
     ]
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "language": "python"}}), path)
+    nbformat.write(
+        new_notebook(
+            cells=cells, metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+        ),
+        path,
+    )
 
 
 def test_every_figure_is_led_back_to_the_run_that_draws_it(gallery, home):
@@ -168,13 +173,17 @@ def test_docstrings_are_shown_as_they_are_meant(gallery):
     assert restructured(DOCSTRING) == RESTRUCTURED
 
 
-def test_every_public_name_is_described_once(gallery):
+def test_every_public_name_is_described_once(gallery, monkeypatch):
     import ilo
-    from docs.reference import described
+    from docs import reference
 
-    table = described()
+    every = reference.modules()
+    assert {"ilo.solver.rounds", "ilo.interop.deepinv", "ilo.theory.bounds"} <= set(every)
+    assert not [name for name in every if name.startswith("ilo.cli")]
+    some = [name for name in every if name == "ilo" or name.startswith("ilo.theory")]
+    monkeypatch.setattr(reference, "modules", lambda: some)  # the site's build takes the time to import them all
+    table = reference.described()
     assert {*ilo._HOMES} <= set(table["ilo"])
     assert "sample_complexity" in table["ilo.theory"]
     assert table["ilo.theory.bounds"] == [], "its room opens all of it"
     assert "train_digits" in table["ilo.theory.digits"]
-    assert not [name for name in table if name.startswith("ilo.cli")]
