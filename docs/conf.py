@@ -52,6 +52,7 @@ suppress_warnings = ["config.cache"]  # codeautolink keeps a function among its 
 
 html_theme = "pydata_sphinx_theme"
 html_title = "ilo"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"

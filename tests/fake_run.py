@@ -35,9 +35,11 @@ def ran(runs: Path, day: str, name: str, seconds: float, error: str | None = Non
     parameters = {"seed": 0, "levels": [0.1, 0.2], "images": ""}
     record = {"notebook": name, "parameters": parameters, "seconds": seconds, "revision": "0123456789ab", **RECORD}
     (output / "results.json").write_text(json.dumps({**record, "error": error}))
-    formula = "# A title\n\nIn the text $z^* = \\arg\\min_z \\|A(G(z)) - y\\|^2$, and alone\n\n$$m \\ge \\frac{k}{\\gamma}$$\n"
+    formula = r"$z^* = \arg\min_z \|A(G(z)) - y\|^2$"
+    alone = r"$$m \ge \frac{k}{\gamma}$$"
     printed = new_code_cell("print('<b>')", outputs=[new_output("stream", text="<b>\n")], execution_count=1)
-    notebook = new_notebook(cells=[new_markdown_cell(formula), printed])
+    words = new_markdown_cell(f"# A title\n\nIn the text {formula}, and alone\n\n{alone}\n")
+    notebook = new_notebook(cells=[words, printed])
     nbformat.write(notebook, output.with_name(output.name.removesuffix("-output") + ".ipynb"))
 
 

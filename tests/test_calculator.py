@@ -22,7 +22,10 @@ const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const number = (v) => (v === null ? NaN : v);
 const values = given.map((g) => Object.fromEntries(Object.entries(g).map(([name, v]) => [name, number(v)])));
 console.log(JSON.stringify(values.map((v) => ({
-  wrong: theorem.problems(v), r2: theorem.extendedRadius(v), m: theorem.sampleComplexity(v), bound: theorem.errorBound(v),
+  wrong: theorem.problems(v),
+  r2: theorem.extendedRadius(v),
+  m: theorem.sampleComplexity(v),
+  bound: theorem.errorBound(v),
 }))));
 """
 GOOD = {"k": 100, "p": 8192, "L1": 29.9, "L2": 17417.0, "r1": 11.65, "delta": 1.1, "gamma": 0.5, "K": 8.0}

@@ -1,4 +1,4 @@
-"""The gallery's pages, the reference's and the check of links, without Sphinx; `make browser` builds the site itself."""
+"""The gallery's pages, the reference's and the check of links, without Sphinx; `make browser` builds the site."""
 
 import json
 from pathlib import Path

@@ -14,7 +14,7 @@ def test_the_report_opens_from_the_disk(page, tmp_path):
     good, bad = (page.locator(f"#numbers ~ .wide td.{word}").first.evaluate(colour) for word in ("good", "bad"))
     assert good != bad
     page.locator("summary", has_text="which").click()
-    assert page.get_by_text("method B: psnr 27.5 → 28.5").is_visible()
+    assert page.get_by_text("task inpainting, method B: psnr 27.5 → 28.5").is_visible()
     picture(page, "report")
     page.get_by_role("link", name="experiments/one").click()
     assert page.locator("math").count() == 2
