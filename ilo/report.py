@@ -20,9 +20,9 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-from ilo.files import copied_atomically, written_atomically
+from ilo.files import copied_atomically, locked, written_atomically
 from ilo.provenance import checkout, runs_folder
-from ilo.publish import drawn
+from ilo.publish import LOCK, drawn
 from ilo.verify import Comparison, verify
 
 FOLDER = "report"  # in runs/
@@ -58,27 +58,26 @@ def write_report(runs: str | Path | None = None, figures: str | Path | None = No
     if not ran:
         raise ValueError(f"nothing has run in {runs}: run `ilo reproduce` first")
     folder = runs / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    comparisons, reason = _compared(runs / "figures", Path(figures))
-    pages = dict(_notebook_pages(ran, folder))
-    pictures = {one.name: [_copied(name, runs, Path(figures), folder) for name in one.figures] for one in ran}
-    page = _template("report.html").render(
-        ran=ran,
-        pages=pages,
-        pictures=pictures,
-        comparisons=comparisons,
-        reason=reason,
-        versions=VERSIONS,
-        written=f"{datetime.now():%Y-%m-%d %H:%M}",
-        seconds=sum(one.record["seconds"] for one in ran),
-    )
-    return _written(folder / "index.html", page)
+    with locked(runs / LOCK):  # no other run replaces a figure, or the report, meanwhile
+        shutil.rmtree(folder, ignore_errors=True)
+        comparisons, reason = _compared(runs / "figures", Path(figures))
+        page = _template("report.html").render(
+            ran=ran,
+            pages=dict(_notebook_pages(ran, folder)),
+            pictures={one.name: [_copied(name, runs, Path(figures), folder) for name in one.figures] for one in ran},
+            comparisons=comparisons,
+            reason=reason,
+            versions=VERSIONS,
+            written=f"{datetime.now():%Y-%m-%d %H:%M}",
+            seconds=sum(one.record["seconds"] for one in ran),
+        )
+        return _written(folder / "index.html", page)
 
 
 def last_runs(runs: Path) -> list[Ran]:
     """Every notebook that has run, by name, as it last did."""
     last: dict[str, tuple[float, Path, dict[str, Any]]] = {}
-    for path in runs.glob("*/**/results.json"):
+    for path in runs.glob("*/**/*-output/results.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         entry = (path.stat().st_mtime, path, record)
         last[record["notebook"]] = max(entry, last.get(record["notebook"], entry), key=lambda one: one[0])

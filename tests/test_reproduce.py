@@ -163,6 +163,9 @@ def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     run = reproduce.reproduce
     monkeypatch.setattr(reproduce, "reproduce", lambda jobs, **options: run(jobs, runs=place / "r", **options))
     assert main(["reproduce"]) == 1
+    said = capsys.readouterr().out
+    assert said.endswith(f"report: {place / 'r' / 'report' / 'index.html'}\n")
+    assert "the claim fails" in (place / "r" / "report" / "index.html").read_text(encoding="utf-8")
     monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[:1])
     assert main(["reproduce"]) == 0
     assert "1 notebooks ok, 0 failed" in capsys.readouterr().out
