@@ -228,13 +228,13 @@ def test_folders_of_runs_that_start_in_the_same_second_differ(tmp_path):
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-from ilo import reproduce
+from ilo import profiles, reproduce
 from ilo.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell puts in the background has it ignored
 place = Path(sys.argv[1])
 jobs = reproduce.plan("quick", notebooks=place / "notebooks")
 run = reproduce.reproduce
-reproduce.plan = lambda *a, **k: jobs
+profiles.plan = lambda *a, **k: jobs
 reproduce.reproduce = lambda jobs, **k: run(jobs, runs=place / "r", **k)
 reproduce.GRACE = 1
 sys.exit(main(["reproduce", "--jobs", "1"]))
