@@ -14,7 +14,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-from ilo import reproduce
+from ilo import profiles, reproduce
 from ilo.cli.main import main
 
 pytest.importorskip("papermill", reason="the notebook tools are not installed: pip install -e '.[notebooks]'")
@@ -159,11 +159,11 @@ def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
 
 def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     jobs = planned(place)
-    monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[1:])
+    monkeypatch.setattr(profiles, "plan", lambda *a, **k: jobs[1:])
     run = reproduce.reproduce
     monkeypatch.setattr(reproduce, "reproduce", lambda jobs, **options: run(jobs, runs=place / "r", **options))
     assert main(["reproduce"]) == 1
-    monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[:1])
+    monkeypatch.setattr(profiles, "plan", lambda *a, **k: jobs[:1])
     assert main(["reproduce"]) == 0
     assert "1 notebooks ok, 0 failed" in capsys.readouterr().out
 
