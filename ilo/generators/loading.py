@@ -26,8 +26,9 @@ def load(
     ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
     fetched on first use.
 
-    Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN-PyTorch's .pth, or
-    either as safetensors, recognised by what the file holds; nothing in it is run (`ilo.generators.checkpoints`).
+    Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl of PyTorch or of TensorFlow, rosinality's .pt),
+    BigGAN-PyTorch's .pth, or either as safetensors, recognised by what the file holds; nothing in it is run
+    (`ilo.generators.checkpoints`).
     `options` go to its builder: space, noise, truncation, label (`stylegan2`), or label (`biggan`).
 
     Raises:
