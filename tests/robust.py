@@ -29,7 +29,7 @@ NBVAL = (
     "--nbval-sanitize-with",
     "tests/nbval.cfg",
     "--nbval-cell-timeout",
-    "600",
+    "3600",
     "-p",
     "no:warnings",
 )
