@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import papermill
 import yaml
 
 from ilo.provenance import checkout
@@ -128,5 +127,7 @@ def declared_parameters(path: Path) -> dict[str, Any]:
     """Read a notebook's parameters and their defaults."""
     if not path.exists():
         raise ReproduceError(f"no notebook at {path}")
+    import papermill  # seconds, which a wrong name of a profile need not wait for
+
     found = papermill.inspect_notebook(str(path))
     return {name: ast.literal_eval(entry["default"]) for name, entry in found.items()}

@@ -2,7 +2,8 @@
 
     python tests/robust.py [ARITHMETIC …] [--jobs N] [--tests PATH …] [--notebooks PATH …]
 
-Prints a table at the end; exit code 1 if anything failed under any of them.
+Prints a table at the end; exit code 1 if anything failed under any of them. On a processor whose own instructions are
+those of another of them, what was run under one is not run again under the other, and the table says so.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # What each sets in the environment; all but "threads" compute on one thread a process.
 ARITHMETICS: dict[str, dict[str, str]] = {
@@ -28,7 +29,7 @@ NBVAL = (
     "--nbval-sanitize-with",
     "tests/nbval.cfg",
     "--nbval-cell-timeout",
-    "600",
+    "3600",
     "-p",
     "no:warnings",
 )
@@ -55,8 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.arithmetics) - set(ARITHMETICS):
         parser.error(f"no arithmetic {', '.join(sorted(unknown))}: choose from {', '.join(ARITHMETICS)}")
-    outcomes = []
-    for name in options.arithmetics or ARITHMETICS:
+    outcomes, names = [], options.arithmetics or list(ARITHMETICS)
+    same = the_same(names)
+    for name in names:
+        if name in same:
+            before = [o for o in outcomes if o.arithmetic == same[name]]
+            outcomes += [replace(o, arithmetic=name, counts=f"{same[name]} is the same here") for o in before]
+            continue
         environment = {"OMP_NUM_THREADS": "1", **ARITHMETICS[name]}
         jobs = max(1, options.jobs // int(environment["OMP_NUM_THREADS"]))
         side_by_side = ["-n", str(jobs)] if jobs > 1 else []
@@ -70,6 +76,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 outcomes.append(run(name, what, [*side_by_side, *flags, *paths], environment | more))
     print("\n" + table(outcomes))
     return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def the_same(names: Sequence[str]) -> dict[str, str]:
+    """Of each that computes on this processor as one before it in `names` does: that one."""
+    if len(names) == 1:
+        return {}
+    first, same = {}, {}
+    for name in names:
+        how = (instructions(ARITHMETICS[name]), ARITHMETICS[name].get("OMP_NUM_THREADS"))
+        if first.setdefault(how, name) != name:
+            same[name] = first[how]
+    return same
+
+
+def instructions(environment: Mapping[str, str]) -> str:
+    """What torch computes with under `environment`: "AVX512", "AVX2", "DEFAULT", …"""
+    ask = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    asked = subprocess.run(
+        [sys.executable, "-c", ask], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return asked.stdout.strip()
 
 
 def run(arithmetic: str, what: str, flags: Sequence[str], environment: Mapping[str, str]) -> Outcome:

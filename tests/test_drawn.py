@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from ilo.auto.posterior import image_prior
 from ilo.generators import Generator, drawn
+from ilo.solver.whitened import feature_prior
 
 
 @pytest.fixture
@@ -72,3 +74,17 @@ def test_a_generator_that_is_gone_leaves_nothing(counted):
     del G, model
     gc.collect()
     assert len(drawn._kept) < count
+
+
+def test_priors_are_made_once_for_a_generator_and_anew_for_other_weights():
+    model = nn.Sequential(nn.Linear(5, 48), nn.Tanh(), nn.Unflatten(1, (3, 4, 4)))
+    with_two = Generator.from_sequential(model, cuts=(1,), latent_shape=(5,))
+    for make in (lambda G: image_prior(G), lambda G: feature_prior(G, 1, samples=8, rank=2)):
+        first = make(with_two)
+        assert make(with_two) is first
+        with torch.no_grad():
+            next(with_two.parameters()).mul_(2)
+        again = make(with_two)
+        assert again is not first
+        assert not torch.equal(again.mean, first.mean)
+    assert feature_prior(with_two, 1, samples=8, rank=3) is not again

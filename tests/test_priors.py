@@ -44,7 +44,8 @@ def test_what_a_low_rank_leaves_is_kept_as_variance():
 def test_prior_is_the_same_twice_and_leaves_the_global_rng_alone():
     G = generator()
     before = torch.get_rng_state()
-    one, two = (ilo.feature_prior(G, 2, samples=100, rank=7, rng=3) for _ in range(2))
+    one, two = (ilo.feature_prior(generator(), 2, samples=100, rank=7, rng=3) for _ in range(2))
+    assert one is not two
     assert torch.equal(one.basis, two.basis)
     torch.testing.assert_close(ilo.feature_prior(G, 2, samples=100, rank=7, rng=3, batch=9).mean, one.mean)
     assert torch.equal(before, torch.get_rng_state())

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-from ilo import reproduce
+from ilo import profiles, reproduce
 from ilo.cli.main import main
 
 pytest.importorskip("papermill", reason="the notebook tools are not installed: pip install -e '.[notebooks]'")
@@ -159,14 +159,14 @@ def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
 
 def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     jobs = planned(place)
-    monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[1:])
+    monkeypatch.setattr(profiles, "plan", lambda *a, **k: jobs[1:])
     run = reproduce.reproduce
     monkeypatch.setattr(reproduce, "reproduce", lambda jobs, **options: run(jobs, runs=place / "r", **options))
     assert main(["reproduce"]) == 1
     said = capsys.readouterr().out
     assert said.endswith(f"report: {place / 'r' / 'report' / 'index.html'}\n")
     assert "the claim fails" in (place / "r" / "report" / "index.html").read_text(encoding="utf-8")
-    monkeypatch.setattr(reproduce, "plan", lambda *a, **k: jobs[:1])
+    monkeypatch.setattr(profiles, "plan", lambda *a, **k: jobs[:1])
     assert main(["reproduce"]) == 0
     assert "1 notebooks ok, 0 failed" in capsys.readouterr().out
 
@@ -231,13 +231,13 @@ def test_folders_of_runs_that_start_in_the_same_second_differ(tmp_path):
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-from ilo import reproduce
+from ilo import profiles, reproduce
 from ilo.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell puts in the background has it ignored
 place = Path(sys.argv[1])
 jobs = reproduce.plan("quick", notebooks=place / "notebooks")
 run = reproduce.reproduce
-reproduce.plan = lambda *a, **k: jobs
+profiles.plan = lambda *a, **k: jobs
 reproduce.reproduce = lambda jobs, **k: run(jobs, runs=place / "r", **k)
 reproduce.GRACE = 1
 sys.exit(main(["reproduce", "--jobs", "1"]))

@@ -1,13 +1,10 @@
 """`make robust`: every arithmetic is set, its outcome is in the table, and one that fails fails all."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+import robust
 
-SCRIPT = Path(__file__).parent / "robust.py"
 LOOK = """
 import os
 def test_look():
@@ -16,27 +13,53 @@ def test_look():
 """
 
 
-def robust(folder, *arguments):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ATEN_", "ONEDNN_", "PYTEST_"))}
-    command = [sys.executable, str(SCRIPT), *arguments, "--tests", str(folder / "test_look.py"), "--notebooks"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-
-
-def test_a_table_says_what_failed_under_which(tmp_path):
+@pytest.fixture
+def outcome(tmp_path, monkeypatch, capfd):
+    """robust.main under `names`, of one test: its exit code, and the rows of its table by their names."""
     (tmp_path / "test_look.py").write_text(LOOK)
-    done = robust(tmp_path, "--jobs", "1")
-    assert done.returncode == 1
-    rows = {line.split()[0]: line for line in done.stdout.splitlines()[-4:]}
+    for name in os.environ:
+        if name.startswith(("ATEN_", "ONEDNN_", "PYTEST_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # to import them takes longer than all else
+    monkeypatch.chdir(tmp_path)
+
+    def run(*names):
+        code = robust.main([*names, "--jobs", "1", "--tests", str(tmp_path / "test_look.py"), "--notebooks"])
+        table = capfd.readouterr().out.split("arithmetic  what")[-1]
+        return code, {line.split()[0]: line for line in table.splitlines()[1:]}
+
+    return run
+
+
+def test_a_table_says_what_failed_under_which(outcome, monkeypatch):
+    monkeypatch.setattr(robust, "instructions", lambda environment: environment.get("ATEN_CPU_CAPABILITY"))
+    code, rows = outcome()
+    assert code == 1
     assert set(rows) == {"own", "threads", "avx2", "sse41"}
     assert "FAILED" in rows["avx2"]
     assert "1 failed" in rows["avx2"]
     assert all("ok" in rows[name] and "1 passed" in rows[name] for name in ("own", "threads", "sse41"))
 
 
-@pytest.mark.parametrize(("name", "code"), [("avx2", 1), ("sse41", 0), ("neon", 2)])
-def test_each_is_selected_by_its_name(tmp_path, name, code):
-    (tmp_path / "test_look.py").write_text(LOOK)
-    done = robust(tmp_path, name, "--jobs", "1")
-    assert done.returncode == code
-    if code == 2:
-        assert "choose from own, threads, avx2, sse41" in done.stderr
+def test_what_a_processor_computes_alike_is_run_once(outcome, monkeypatch):
+    monkeypatch.setattr(robust, "instructions", lambda environment: "the only ones")
+    code, rows = outcome()
+    assert code == 0
+    assert all("1 passed" in rows[name] for name in ("own", "threads"))
+    assert all("own is the same here" in rows[name] for name in ("avx2", "sse41"))
+
+
+def test_instructions_are_those_that_torch_uses():
+    assert robust.instructions({"ATEN_CPU_CAPABILITY": "default"}) in ("DEFAULT", "NO AVX")
+
+
+@pytest.mark.parametrize(("name", "code"), [("avx2", 1), ("sse41", 0)])
+def test_each_is_selected_by_its_name(outcome, name, code):
+    assert outcome(name)[0] == code
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(capsys):
+    with pytest.raises(SystemExit) as stop:
+        robust.main(["neon"])
+    assert stop.value.code == 2
+    assert "choose from own, threads, avx2, sse41" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from ilo.auto.choose import NO_NOISE
 from ilo.auto.smooth import Conditioner, SmoothPrior, smooth_prior
 from ilo.auto.walk import Candidate
 from ilo.generators.base import Generator
-from ilo.generators.drawn import drawn_images
+from ilo.generators.drawn import drawn_images, kept
 from ilo.rng import normal
 from ilo.solver.copies import Copies
 
@@ -46,10 +46,14 @@ class Choice:
     certain: Tensor
 
 
-@torch.no_grad()
 def image_prior(G: Generator) -> ImagePrior:
-    """Mean and smooth field of `PRIOR_IMAGES` samples, fewer where the images are large."""
+    """Mean and smooth field of `PRIOR_IMAGES` samples, fewer where the images are large; made once for a generator."""
     n = max(16, min(PRIOR_IMAGES, 2**26 // math.prod(G.image_shape)))
+    return kept(G, "image prior", n, lambda: _image_prior(G, n), lambda prior: 2 * prior.mean.numel())
+
+
+@torch.no_grad()
+def _image_prior(G: Generator, n: int) -> ImagePrior:
     images = torch.cat([*drawn_images(G, n, 0, "prior", 16)]).clamp(-1, 1)
     return ImagePrior(images.mean(0, keepdim=True), smooth_prior(images), G.num_layers)
 

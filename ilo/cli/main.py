@@ -20,6 +20,7 @@ COMMANDS = {
     "recover": ("recover a photo from measurements", "ilo.cli.recover"),
     "convert": ("write a generator's checkpoint as safetensors", "ilo.cli.convert"),
     "fetch": ("download and verify the pre-trained parts", "ilo.cli.fetch"),
+    "generators": ("list the generators that have a name", "ilo.cli.generators"),
     "reproduce": ("run the experiments' notebooks, into runs/", "ilo.cli.reproduce"),
     "verify": ("compare a run's numbers with the committed ones", "ilo.cli.verify"),
     "report": ("show the last runs beside what is committed, as a page", "ilo.cli.report"),

@@ -30,19 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    overrides = _checked(options)
     try:
-        from ilo import report, reproduce
+        from ilo import profiles
+
+        jobs = profiles.plan(options.profile, only=options.only, overrides=overrides)
+        if options.list:
+            for job in jobs:
+                print(job.name, json.dumps(job.parameters))
+            return 0
+
+        from ilo import report, reproduce  # torch, and what grids are computed with
     except ModuleNotFoundError as missing:
         raise ValueError(
             f"`ilo reproduce` needs the notebook tools: pip install -e '.[notebooks]' ({missing})"
         ) from None
-
-    overrides = _checked(options)
-    jobs = reproduce.plan(options.profile, only=options.only, overrides=overrides)
-    if options.list:
-        for job in jobs:
-            print(job.name, json.dumps(job.parameters))
-        return 0
     done = reproduce.reproduce(jobs, workers=options.jobs, dask=options.dask)
     print(reproduce.summary(done))
     print(f"report: {report.write_report(done.folder.parent)}")

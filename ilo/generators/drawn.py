@@ -1,7 +1,8 @@
-"""A generator's own images, which estimates of its prior are made from: rendered once, however many problems ask."""
+"""What is found from a generator's samples, and the images themselves: made once, however many problems ask for it."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,23 +11,37 @@ from ilo.arithmetic import repeatable
 from ilo.generators.base import Generator
 from ilo.rng import Rng, seed_of
 
-KEPT = 2**24  # numbers of images, 64 MB: 1024 of 64 × 64 pixels fit, those of a large generator do not
-_kept: "weakref.WeakKeyDictionary[Generator, dict[str, tuple[tuple, list[Tensor]]]]" = weakref.WeakKeyDictionary()
+KEPT = 2**24  # numbers, 64 MB: 1024 images of 64 × 64 pixels fit, those of a large generator do not
+_kept: "weakref.WeakKeyDictionary[Generator, dict[str, tuple[Hashable, object]]]" = weakref.WeakKeyDictionary()
+Made = TypeVar("Made")
+
+
+def kept(
+    G: Generator, name: str, arguments: Hashable, make: Callable[[], Made], numbers: Callable[[Made], int]
+) -> Made:
+    """Return ``make()``, or what it made the last time for the same generator, name and arguments.
+
+    Of each name the last is kept while the generator lives, if its `numbers` are at most `KEPT`; it is made anew when
+    the weights have changed or moved. Who takes it must not write on it.
+    """
+    found = _found(G, name, arguments)
+    if found is None:
+        found = make()
+        if numbers(found) <= KEPT:
+            _keep(G, name, arguments, found)
+    return found
 
 
 @torch.no_grad()
 def drawn_images(G: Generator, n: int, rng: Rng, purpose: str, batch: int) -> Iterator[Tensor]:
     """Yield the images of ``G.sample(n, rng, purpose)`` in their order, at most `batch` at a time, (·, C, H, W).
 
-    Of each purpose the last are kept while the generator lives, if they are at most `KEPT` numbers; they are rendered
-    anew when its weights have changed or moved. Who takes them must not write on them.
+    They are `kept` by their purpose, so who takes them must not write on them.
     """
     seed = seed_of(rng)
-    weights = tuple((t.data_ptr(), t._version, t.dtype) for t in (*G.parameters(), *G.buffers()))
-    key = (n, seed, batch, weights)
-    of = _kept.setdefault(G, {})
-    if of.get(purpose, (None,))[0] == key:
-        yield from of[purpose][1]
+    name, arguments = f"images, {purpose}", (n, seed, batch)
+    if (found := _found(G, name, arguments)) is not None:
+        yield from found
         return
     states = G.sample(n, seed, purpose)
     parts = []
@@ -37,4 +52,18 @@ def drawn_images(G: Generator, n: int, rng: Rng, purpose: str, batch: int) -> It
             parts.append(images)
         yield images
     if parts:
-        of[purpose] = (key, parts)
+        _keep(G, name, arguments, parts)
+
+
+def _found(G: Generator, name: str, arguments: Hashable) -> object:
+    key, made = _kept.get(G, {}).get(name, (None, None))
+    return made if key == (arguments, _weights(G)) else None
+
+
+def _keep(G: Generator, name: str, arguments: Hashable, made: object) -> None:
+    _kept.setdefault(G, {})[name] = ((arguments, _weights(G)), made)
+
+
+def _weights(G: Generator) -> Hashable:
+    """What differs when a weight has been written to, replaced, moved or converted."""
+    return tuple((t.data_ptr(), t._version, t.dtype) for t in (*G.parameters(), *G.buffers()))

@@ -10,6 +10,7 @@ from ilo.checks import check_kind, shown
 from ilo.generators.base import Generator
 from ilo.generators.checkpoints.read import open_checkpoint
 from ilo.generators.dcgan_layers import dcgan
+from ilo.generators.published import PUBLISHED, get
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 NAMES = ("dcgan-digiface64",)
@@ -26,8 +27,12 @@ def load(
     ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
     fetched on first use.
 
-    Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN-PyTorch's .pth, or
-    either as safetensors, recognised by what the file holds; nothing in it is run (`ilo.generators.checkpoints`).
+    A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
+    downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
+
+    Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl of PyTorch or of TensorFlow, rosinality's .pt),
+    BigGAN-PyTorch's .pth, or either as safetensors, recognised by what the file holds; nothing in it is run
+    (`ilo.generators.checkpoints`).
     `options` go to its builder: space, noise, truncation, label (`stylegan2`), or label (`biggan`).
 
     Raises:
@@ -39,6 +44,8 @@ def load(
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
         raise ValueError(f"a generator computes in a floating-point dtype such as torch.float32, got {shown(dtype)}")
     found = check_name(name_or_path)
+    if found in PUBLISHED:
+        return open_checkpoint(get(found), **{"name": found, **options}).to(device=device, dtype=dtype)
     if isinstance(found, Path):
         return open_checkpoint(found, **options).to(device=device, dtype=dtype)
     weights = torch.load(fetch("dcgan-digiface64"), map_location="cpu", weights_only=True)["netG_state_dict"]
@@ -46,14 +53,17 @@ def load(
 
 
 def check_name(name_or_path: str | Path) -> str | Path:
-    """Return a name of `NAMES`, or the whole path of a file; ValueError for anything else."""
+    """Return a name of `NAMES` or `PUBLISHED`, or the whole path of a file; ValueError for anything else."""
     check_kind(name_or_path, (str, Path), "the generator")
-    if name_or_path in NAMES:
+    if name_or_path in NAMES or name_or_path in PUBLISHED:
         return name_or_path
     path = Path(name_or_path).expanduser()
     if "\0" in str(path) or not path.is_file():
         names = ", ".join(map(repr, NAMES))
-        raise ValueError(f"unknown generator {str(name_or_path)!r}: choose {names} or the path of a checkpoint file")
+        raise ValueError(
+            f"unknown generator {str(name_or_path)!r}: choose {names}, another name that `ilo generators` lists, or "
+            "the path of a checkpoint file"
+        )
     return path.resolve()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ilo.arithmetic import repeatable
 from ilo.checks import check_count, check_kind, check_layer
 from ilo.generators.base import Generator, State
+from ilo.generators.drawn import kept
 from ilo.rng import Rng, normal, seed_of
 from ilo.solver.copies import Copies
 from ilo.solver.rounds import Descent
@@ -36,7 +37,6 @@ class FeaturePrior:
         return FeaturePrior(self.layer, self.mean.to(like), self.basis.to(like), self.residual.to(like))
 
 
-@torch.no_grad()
 def feature_prior(
     G: Generator, layer: int, *, samples: int = 2048, rank: int = 256, rng: Rng = 0, batch: int = 256
 ) -> FeaturePrior:
@@ -44,7 +44,8 @@ def feature_prior(
 
     The leading `rank` principal directions come from a randomised SVD (Halko, Martinsson and Tropp, 2011,
     algorithm 4.4); what they leave is kept as a variance of its own for each feature.
-    Memory: about 2 · samples · p numbers. The same arguments give the same prior on one machine, whatever `batch`.
+    Memory: about 2 · samples · p numbers. The same arguments give the same prior on one machine, whatever `batch`;
+    the last of a layer is kept with the generator (`ilo.generators.drawn`), so do not write on it.
 
     Raises:
         ValueError: no such layer, or rank not in 1 … samples.
@@ -54,6 +55,18 @@ def feature_prior(
     samples, batch = check_count(samples, "samples", least=2), check_count(batch, "batch")
     rank = check_count(rank, "rank", most=samples)
     seed = seed_of(rng)
+    arguments = (samples, rank, seed, batch)
+    return kept(
+        G,
+        f"feature prior {layer}",
+        arguments,
+        lambda: _feature_prior(G, layer, *arguments),
+        lambda prior: prior.basis.numel(),
+    )
+
+
+@torch.no_grad()
+def _feature_prior(G: Generator, layer: int, samples: int, rank: int, seed: int, batch: int) -> FeaturePrior:
     latents = G.sample(samples, seed, "prior")
     with repeatable():
         features = torch.cat(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import golden_files
+import numpy as np
 import torch
 from nvidia_writer import nvidia_pickle
 from safetensors.torch import save_file
+from tensorflow_writer import random_variables, tensorflow_pickle
 from torch import Tensor
 
 import ilo.generators
@@ -77,9 +79,22 @@ def formats() -> dict[str, Format]:
         "NVIDIA": Format(
             style, lambda w, path: path.write_bytes(nvidia_pickle(w)), tuple(k for k in KINDS if k not in dense)
         ),
+        "TensorFlow": Format(
+            {name: torch.from_numpy(np.array(value)) for name, value in random_variables((4, 8), (6, 5)).items()},
+            lambda w, path: path.write_bytes(tensorflow_pickle({name: _array(value) for name, value in w.items()})),
+            dense,
+        ),
         "BigGAN": Format(big, torch.save),
         "safetensors": Format(style, save_file, ()),
     }
+
+
+def _array(value: Any) -> Any:
+    """A tensor as numpy's array; numpy lacks the narrow kinds of numbers, which become float32."""
+    if not isinstance(value, Tensor):
+        return value
+    narrow = value.dtype.is_floating_point and value.dtype.itemsize < 4 and value.dtype != torch.float16
+    return (value.float() if narrow else value).numpy()
 
 
 def variants(value: Tensor, kinds: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -6,6 +6,7 @@ All run in this process, with a search that is over at once: what is tried is th
 import contextlib
 import io
 import random
+import re
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from ilo.solver.result import AutoResult, RoundsResult
 from . import REFUSED, WORKED, Trial
 from .alone import alone
 
+ARGUMENTS = r"ilo( \w+)?: .+ \(see ilo( \w+)? --help\)"  # what the parser says of them, on one line
 SECONDS = 5.0  # of a processor, that a refusal may take, the generator's reading included
 # Of `ilo recover PHOTO`: each must be refused before the search.
 WRONG = [
@@ -198,8 +200,8 @@ def _run(line: Sequence[str]) -> tuple[int | str, str]:
 
 def _is_sentence(said: str) -> bool:
     last = said.strip().splitlines()[-1:] or [""]
-    own = any(line.startswith("ilo: ") for line in said.splitlines()) or ": error: " in last[0]
-    return own and "Traceback" not in said and "weights_only=False" not in said
+    own = any(line.startswith("ilo: ") for line in said.splitlines()) or re.fullmatch(ARGUMENTS, last[0])
+    return bool(own) and "Traceback" not in said and "weights_only=False" not in said
 
 
 def _snapshot(folder: Path) -> set[str]:

@@ -1,10 +1,10 @@
-"""Read the generator of an NVIDIA StyleGAN2-ADA pickle without running anything that the pickle holds.
+"""Read the generator of an NVIDIA pickle, StyleGAN2-ADA's or TensorFlow's, without running anything that it holds.
 
 Such a file embeds Python source, which NVIDIA's own loader executes, and names functions, which plain unpickling
 calls. Here a name that the file asks for is looked up in a table of stand-ins and nowhere else. A module becomes a
 `_Record` of its attributes; a tensor, a view of bytes whose place is known (`ilo.generators.checkpoints.tensors`);
 anything else that trained networks are known to hold (numpy scalars, settings) becomes an object without behaviour. A
-file that asks for any other name is refused.
+file that asks for any other name is refused. TensorFlow's networks are read by `tensorflow_pickle`'s stand-ins.
 """
 
 import io
@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from ilo.generators.checkpoints import tensorflow_pickle
 from ilo.generators.checkpoints.tensors import NAMES, Dict, Storage, Unusable, View
 from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy
-from ilo.generators.checkpoints.unpickle import Budget, Inert, unpickle
+from ilo.generators.checkpoints.unpickle import Budget, unpickle
 
 # StyleGAN2-1024 has 75 modules in 5 generations, whose names have at most 16 letters, and 2,000 attributes.
 MOST_GENERATIONS = 32
@@ -26,14 +27,15 @@ LONGEST_NAME = 200
 @dataclass(frozen=True)
 class NvidiaGenerator:
     """weights: name → tensor of the file, as the network's own state_dict() names them; attributes: name → plain value
-    of a module's attribute (``synthesis.b4.conv1.conv_clamp`` → 256)."""
+    of a module's attribute (``synthesis.b4.conv1.conv_clamp`` → 256). Of a TensorFlow network, its variables by names
+    such as ``synthesis/4x4/Const/const``, and its settings (``mapping_lrmul`` → 0.01)."""
 
     weights: dict[str, View | Unusable]
-    attributes: dict[str, bool | int | float | str]
+    attributes: dict[str, Any]
 
 
 def read_nvidia_pickle(file: BinaryIO) -> NvidiaGenerator:
-    """Read ``G_ema`` from an open pickle.
+    """Read ``G_ema``, or TensorFlow's ``Gs``, from an open pickle.
 
     Raises:
         pickle.UnpicklingError: the file asks for a name outside the table, is damaged, asks for more work than a
@@ -54,9 +56,11 @@ def read_nvidia_pickle(file: BinaryIO) -> NvidiaGenerator:
     file.seek(0)
     try:
         content = unpickle(file, size, {**_NAMES, ("torch.storage", "_load_from_bytes"): storage}, budget)
+        if (found := tensorflow_pickle.flattened(content)) is not None:
+            return NvidiaGenerator(*found)
         record = content.get("G_ema") if isinstance(content, dict) else content
         if not isinstance(record, _Record):
-            raise pickle.UnpicklingError("it holds no generator (expected a dict with 'G_ema')")
+            raise pickle.UnpicklingError("it holds no generator (expected a dict with 'G_ema', or networks)")
         return _flattened(record)
     except pickle.UnpicklingError:
         raise
@@ -115,10 +119,7 @@ class _Record:
 
 _NAMES = {
     **NAMES,
+    **tensorflow_pickle.NAMES,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Record,
     ("dnnlib.util", "EasyDict"): Dict,
-    # numpy 2 renamed numpy.core to numpy._core
-    ("numpy.core.multiarray", "scalar"): Inert,
-    ("numpy._core.multiarray", "scalar"): Inert,
-    ("numpy", "dtype"): Inert,
 }

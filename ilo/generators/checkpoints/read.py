@@ -3,7 +3,8 @@
     file                                              read as
     safetensors                                       tensors, nothing else
     torch.save's, zipped or older (.pt, .pth)         `ilo.generators.checkpoints.torch_file`; its ``g_ema``, or all
-    NVIDIA's StyleGAN2-ADA pickle (.pkl)              `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
+    NVIDIA's pickle (.pkl): StyleGAN2-ADA's           `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
+        and TensorFlow's StyleGAN2                    the same, by `tensorflow_pickle`'s stand-ins; ``Gs``
 
 Nothing in a file is run. `convert` writes what was read as safetensors, which any program can read safely.
 """
@@ -24,6 +25,12 @@ from ilo.generators.base import Generator
 from ilo.generators.biggan_layers import biggan, biggan_table, check_biggan
 from ilo.generators.checkpoints.names import ROSINALITY, from_nvidia, from_rosinality, positive, rosinality_table
 from ilo.generators.checkpoints.nvidia_pickle import read_nvidia_pickle
+from ilo.generators.checkpoints.tensorflow_names import (
+    check_tensorflow,
+    from_tensorflow,
+    is_tensorflow,
+    tensorflow_table,
+)
 from ilo.generators.checkpoints.tensors import Unusable, View, check_room
 from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, read_zipped
 from ilo.generators.checkpoints.unpickle import Budget
@@ -98,7 +105,7 @@ def open_checkpoint(path: str | Path, **options: Any) -> Generator:
 def convert(source: str | Path, target: str | Path) -> Checkpoint:
     """Write the generator of the checkpoint `source` to `target` as safetensors, atomically; return it.
 
-    StyleGAN2's tensors get NVIDIA's names, whichever the source has.
+    StyleGAN2's tensors get the names of NVIDIA's PyTorch networks, whichever the source has.
 
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`.
@@ -197,6 +204,11 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
     def has(*beginnings: str) -> bool:
         return any(name.startswith(beginnings) for name in saved)
 
+    if is_tensorflow(saved):
+        check_tensorflow(saved, attributes or {})
+        return Checkpoint(
+            "stylegan2", from_tensorflow(_tensors(saved, tensorflow_table(saved), size), attributes or {})
+        )
     if has("synthesis.b"):
         table = nvidia_table(saved)
         check(saved, table)

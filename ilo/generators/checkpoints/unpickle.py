@@ -39,6 +39,15 @@ class Inert:
         pass
 
 
+class Stateful:
+    """Stands for an object whose state a pickle sets after it has made it."""
+
+    __slots__ = ()
+
+    def build(self, state: Any) -> None:
+        raise NotImplementedError
+
+
 def unpickle(
     file: BinaryIO,
     size: int,
@@ -112,11 +121,6 @@ class _Machine:
         return self.taken(len(self.stack) - self.marks.pop())
 
     def find(self, module: str, name: str) -> None:
-        if module.startswith("dnnlib.tflib"):
-            raise UnpicklingError(
-                "it is a pickle of TensorFlow networks: turn it into a PyTorch one with legacy.py of NVIDIA's "
-                "stylegan2-ada-pytorch first"
-            )
         found = self.names.get((module, name))
         if found is None and module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
             found = vars(torch)[name]
@@ -137,6 +141,12 @@ class _Machine:
         self.budget.spend(len(arguments))
         self.budget.spend(sum(len(item) for item in arguments if isinstance(item, (dict, list, tuple))))
         self.push(function(*arguments))
+
+    def build(self) -> None:
+        target, state = self.taken(2)
+        if isinstance(target, Stateful):
+            target.build(state)
+        self.push(target)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.top(dict)
@@ -186,6 +196,6 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "GLOBAL": lambda m, words: m.find(*words.split(" ", 1)),
     "STACK_GLOBAL": lambda m, _: m.find_on_stack(),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda m, _: m.call()),
-    "BUILD": lambda m, _: m.taken(1),  # no stand-in has a state
+    "BUILD": lambda m, _: m.build(),
     "BINPERSID": lambda m, _: m.load_persistent(),
 }
