@@ -27,12 +27,12 @@ nb_ipywidgets_js = {}  # nothing is fetched from elsewhere; a stored widget is s
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
 
-# Docstrings: prose with `names` in single backticks. Names of ilo must be in the reference, others are code.
+# Docstrings: prose with `names` in single backticks. Names of ilo are in the reference or exist (docs/docstrings.py); others
+# are code.
 default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!ilo\.).*"),  # torch, numpy, …: their references would have to be fetched
-    ("py:.*", r"ilo\..*\b(_\w+|[A-Z_]{3,})"),  # private bases, and constants, are not described
 ]
 add_module_names = False
 autodoc_preserve_defaults = True  # `ramp`, not <function ramp at …>

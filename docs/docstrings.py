@@ -4,6 +4,7 @@ What a reader of the source sees is what a reader of the page is to see: an inde
 "name: what it is" are a list, and no * or | of mathematics is markup. Sections (Args, Raises, …) are napoleon's.
 """
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,20 @@ def signature(
     return named, returns
 
 
+def exists(app: "Sphinx", domain: Any, node: Any) -> bool | None:
+    """Sphinx's event, of a name that the reference lacks: True, all is well, if it is there and only not described.
+
+    That is a constant, a type variable, a private base.
+    """
+    try:
+        pkgutil.resolve_name(node["reftarget"])
+    except (ImportError, AttributeError, ValueError):
+        return None
+    return True
+
+
 def setup(app: "Sphinx") -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon's 500
     app.connect("autodoc-process-signature", signature)
+    app.connect("warn-missing-reference", exists)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -173,6 +173,15 @@ def test_docstrings_are_shown_as_they_are_meant(gallery):
     assert restructured(DOCSTRING) == RESTRUCTURED
 
 
+def test_a_name_of_the_package_that_is_not_there_is_warned_of(gallery):
+    from docs.docstrings import exists
+
+    for name in ("ilo.rng.PURPOSES", "ilo.solver.objectives._DataTerm", "ilo.plots"):
+        assert exists(None, None, {"reftarget": name}), name
+    for name in ("ilo.rng.PURPOSE", "ilo.nothing", "ilo.plots.curves.there"):
+        assert not exists(None, None, {"reftarget": name}), name
+
+
 def test_every_public_name_is_described_once(gallery, monkeypatch):
     import ilo
     from docs import reference
