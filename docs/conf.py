@@ -27,8 +27,8 @@ nb_ipywidgets_js = {}  # nothing is fetched from elsewhere; a stored widget is s
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
 
-# Docstrings: prose with `names` in single backticks. Names of ilo are in the reference or exist (docs/docstrings.py); others
-# are code.
+# Docstrings: prose with `names` in single backticks. Names of ilo are in the reference, or exist (docs/docstrings.py);
+# others are code.
 default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [
