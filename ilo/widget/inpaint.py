@@ -45,7 +45,7 @@ class Inpaint:
 
     def __init__(self, G: Generator, photo: Tensor | str | Path | None = None):
         self.G = check_kind(G, Generator, "G")
-        channels, height, width = G.image_shape
+        _, height, width = G.image_shape
         self._recovery: Recovery | None = None
         self.canvas = Canvas(width=width, height=height, missing=bytes(height * width), brush=max(1, width / 16))
         self.controls = Controls(G)

@@ -26,7 +26,7 @@ class Canvas(anywidget.AnyWidget):
     width = traitlets.Int().tag(sync=True)
     height = traitlets.Int().tag(sync=True)
     photo = traitlets.Bytes().tag(sync=True)
-    missing = traitlets.Bytes().tag(sync=True)
+    missing = traitlets.Bytes().tag(sync=True, from_json=lambda sent, _: bytes(sent))  # a memoryview
     brush = traitlets.Float(4.0).tag(sync=True)
     erase = traitlets.Bool(False).tag(sync=True)
 
