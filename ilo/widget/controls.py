@@ -37,7 +37,7 @@ class Controls:
                 RADIUS, min=1, max=4, step=0.05, readout_format=".0f", description="Radius"
             ),
             "noise": ipywidgets.BoundedFloatText(Settings.noise, min=0, max=10, step=0.01, description="Noise"),
-            "share": ipywidgets.FloatSlider(1.0, min=0.05, max=1, step=0.05, description="Effort"),
+            "share": ipywidgets.FloatSlider(1.0, min=0.02, max=1, step=0.01, description="Effort"),
             "seed": ipywidgets.BoundedIntText(0, min=0, max=2**31, description="Seed"),
         }
         tips = {

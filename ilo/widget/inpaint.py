@@ -50,7 +50,7 @@ class Inpaint:
         self.canvas = Canvas(width=width, height=height, missing=bytes(height * width), brush=max(1, width / 16))
         self.controls = Controls(G)
         self.panels = {name: Panel(name) for name in ("Truth", "Seen", "Recovered", "Sharp", "Spread")}
-        self.bar = ipywidgets.FloatProgress(max=1.0, layout={"width": "300px"})
+        self.bar = ipywidgets.FloatProgress(max=1.0, layout={"width": "305px"})
         self.status = ipywidgets.HTML()
         self.upload = ipywidgets.FileUpload(accept="image/*", description="Photo …", layout={"width": "110px"})
         self.folder = ipywidgets.Text("recovered", layout={"width": "140px"}, tooltip="folder to save in")
@@ -75,9 +75,9 @@ class Inpaint:
         ipywidgets.link((self.canvas, "erase"), (mode, "value"))
         row = ipywidgets.HBox
         photo = row([self.upload, self.buttons["Astronaut"], self.buttons["Clear"]])
-        run = row([self.buttons["Recover"], self.buttons["Stop"], self.bar])
+        run = row([self.buttons["Recover"], self.buttons["Stop"]])
         save = row([self.buttons["Save"], self.folder])
-        choices = ipywidgets.VBox([photo, mode, brush, self.controls.box, run, save, self.status])
+        choices = ipywidgets.VBox([photo, mode, brush, self.controls.box, run, self.bar, save, self.status])
         panels = row([panel.box for panel in self.panels.values()], layout={"flex_flow": "row wrap"})
         top = row([self.canvas, choices], layout={"flex_flow": "row wrap", "grid_gap": "12px"})
         return ipywidgets.VBox([top, panels])

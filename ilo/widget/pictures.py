@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilo.plots import as_pixels
 
-SIDE = 176  # pixels on the screen, at least
+SIDE = 160  # pixels on the screen, at least
 
 
 class Canvas(anywidget.AnyWidget):
