@@ -194,7 +194,7 @@ def test_paint_recover_stop_and_erase(lab_page: Page, kernel, folder):
     expected = stroke(expected, [(16.0, 32.0), (33.0, 32.0)], 4.0, erase=True)
     assert torch.equal(mask, stroke(expected, [(24.0, 44.0), (40.0, 44.0)], 4.0))
 
-    lab_page.locator("select").nth(1).select_option("ILO")
+    lab_page.locator(".widget-dropdown:has-text('Method') select").select_option("ILO")
     button("Recover").click()
     button("Stop").click()
     expect(lab_page.locator(".widget-html", has_text="status: stopped")).to_be_visible()
