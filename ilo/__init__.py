@@ -49,7 +49,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "interop", "metrics", "perceptual",
-    "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify", "watched",
+    "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify", "watched", "widget",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -81,6 +81,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import theory as theory
     from ilo import verify as verify
     from ilo import watched as watched
+    from ilo import widget as widget
     from ilo.auto.plan import Auto as Auto
     from ilo.recovery import recover as recover
     from ilo.solver.extended_range import AlternatingRound as AlternatingRound

@@ -1,9 +1,11 @@
-"""Take out of the committed notebooks what changes without meaning: times, and the language's version."""
+"""Take out of the committed notebooks what changes without meaning: times, the language's version, and the numbers of
+widgets, which are nobody's once the kernel is gone (their words stay)."""
 
 from pathlib import Path
 
 import nbformat
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
@@ -15,6 +17,8 @@ def main() -> None:
             "language_info": {"name": "python"},
         }
         for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop(WIDGET, None)
             cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
         nbformat.write(notebook, path)
 

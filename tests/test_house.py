@@ -30,7 +30,7 @@ FLOORS = (
     ("auto",),
     ("recovery",),
     ("baselines", "theory", "interop"),
-    ("study",),
+    ("study", "widget"),
     ("publish", "verify", "profiles"),
     ("report",),
     ("reproduce",),

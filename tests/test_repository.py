@@ -1,5 +1,6 @@
 """The repository keeps its own promises: pins that agree, notebooks that say something, small files."""
 
+import copy
 import json
 import re
 import subprocess
@@ -84,6 +85,42 @@ def test_notebook_has_the_parts_that_every_notebook_has(path):
     closing = code[-2].source
     assert len(re.findall(r"^\s*assert ", closing, re.MULTILINE)) >= 2, "the closing cell asserts what was told"
     assert "provenance(" in code[-1].source
+
+
+TUTORIALS = [path for path in NOTEBOOKS if path.parent.name == "tutorials"]
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
+def test_a_tutorial_is_one_click_away_and_installs_only_what_is_missing(path, monkeypatch):
+    from tests import one_click
+
+    notebook = nbformat.read(path, as_version=4)
+    assert one_click.with_one_click(copy.deepcopy(notebook), path.stem) == notebook, "python tests/one_click.py"
+    cell = notebook.cells[1]
+    assert cell.outputs == []
+    monkeypatch.setattr(subprocess, "run", lambda *args, **_: pytest.fail(f"it ran {args}, and ilo is there"))
+    exec(cell.source, {})
+    asked = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: asked.append(command))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(cell.source, {})
+    extras, address = re.match(r"ilo\[([\w,]+)\] @ git\+(\S+)$", asked[0][-1]).groups()
+    assert address == PROJECT["urls"]["Repository"]
+    assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_readme_opens_the_quickstart():
+    from tests import one_click
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("Open in [Colab]") == 1
+    assert one_click.readme_with_links(text) == text, "python tests/one_click.py"
+
+
+def test_binder_sees_that_its_environment_needs_the_checkout():
+    """repo2docker installs from environment.yml alone, unless a line of pip's begins with -e: it knows no long form."""
+    by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    assert "-e ." in by_pip
 
 
 def test_profiles_name_every_experiment_and_only_declared_parameters():
