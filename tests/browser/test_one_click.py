@@ -1,5 +1,5 @@
-"""A tutorial's install cell in a bare environment, as Colab is one: ILO_BARE=1 make browser, since pip brings torch once
-more, minutes and up to several GB. The repository's address is replaced by this checkout's; nothing else is."""
+"""A tutorial's install cell in a bare environment, as Colab is one: ILO_BARE=1 make browser, since pip brings torch
+once more, minutes and up to several GB. The repository's address is replaced by this checkout's; nothing else is."""
 
 import os
 import re
