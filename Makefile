@@ -30,11 +30,11 @@ reproduce: $(READY)  ## run every notebook of the quick profile into runs/, figu
 	$(BIN)/ilo fetch
 	$(BIN)/ilo reproduce --profile $(or $(PROFILE),quick) --jobs $(JOBS)
 
-test: $(READY)       ## lint, unit tests, and every notebook's outputs compared (nbval)
+test: $(READY)       ## lint, unit tests, and notebooks' outputs compared (ALL=1: slow tests and searching experiments too)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ilo fetch
-	$(BIN)/python tests/robust.py own --jobs $(JOBS)
+	$(BIN)/python tests/robust.py own $(if $(ALL),,--quick) --jobs $(JOBS)
 
 browser: site        ## the site, and the report of a run, looked at in headless Chromium (install chromium first)
 	$(BIN)/python -m pytest -q tests/browser

@@ -1,6 +1,6 @@
 """Run the unit tests and the notebooks under several arithmetics, since optimisation amplifies rounding.
 
-    python tests/robust.py [ARITHMETIC …] [--jobs N] [--tests PATH …] [--notebooks PATH …]
+    python tests/robust.py [ARITHMETIC …] [--quick] [--jobs N] [--tests PATH …] [--notebooks PATH …]
 
 Prints a table at the end; exit code 1 if anything failed under any of them. On a processor whose own instructions are
 those of another of them, what was run under one is not run again under the other, and the table says so.
@@ -33,7 +33,9 @@ NBVAL = (
     "-p",
     "no:warnings",
 )
-COUNTS = re.compile(r"\d+ (?:failed|passed|skipped|errors?|xfailed|xpassed)|no tests ran")
+# What --quick takes of the notebooks: the others are the experiments that search, which `make reproduce` runs.
+QUICK = ["notebooks/tutorials", "notebooks/theory", "notebooks/experiments/13_record.ipynb"]
+COUNTS = re.compile(r"\d+ (?:failed|passed|skipped|deselected|errors?|xfailed|xpassed)|no tests ran")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: %(default)s)")
     parser.add_argument("--tests", nargs="*", default=["tests"], help="unit tests (none: leave them out)")
     parser.add_argument("--notebooks", nargs="*", default=["notebooks"], help="notebooks (none: leave them out)")
+    parser.add_argument(
+        "--quick", action="store_true", help="without the tests marked slow, and QUICK of the notebooks"
+    )
     options = parser.parse_args(arguments)
+    if options.quick and options.notebooks == parser.get_default("notebooks"):
+        options.notebooks = QUICK
     if unknown := set(options.arithmetics) - set(ARITHMETICS):
         parser.error(f"no arithmetic {', '.join(sorted(unknown))}: choose from {', '.join(ARITHMETICS)}")
     outcomes, names = [], options.arithmetics or list(ARITHMETICS)
@@ -67,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = max(1, options.jobs // int(environment["OMP_NUM_THREADS"]))
         side_by_side = ["-n", str(jobs)] if jobs > 1 else []
         calls = {
-            "tests": (options.tests, [], {}),
+            "tests": (options.tests, ["-m", "not slow"] if options.quick else [], {}),
             "notebooks": (options.notebooks, NBVAL, {"TQDM_DISABLE": "1"}),  # progress bars are output
         }
         for what, (paths, flags, more) in calls.items():
@@ -75,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"\n== {what}, arithmetic {name}: {said(ARITHMETICS[name])}", flush=True)
                 outcomes.append(run(name, what, [*side_by_side, *flags, *paths], environment | more))
     print("\n" + table(outcomes))
+    if options.quick:
+        print("left out: tests marked slow, and the experiments that search. `make test ALL=1` runs all.")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

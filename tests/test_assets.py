@@ -298,6 +298,7 @@ def test_a_killed_fetch_leaves_no_half_file(toy, shelf):
     assert not half.exists(), "a day later it is swept"
 
 
+@pytest.mark.slow
 def test_parallel_fetches_do_not_break_each_other(toy, shelf):
     processes = [start_fetch(shelf / toy["first"].package.archive) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]

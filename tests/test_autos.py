@@ -8,6 +8,7 @@ from ilo import study
 from ilo.study.autos import automatic
 
 
+@pytest.mark.slow
 def test_its_rows_are_the_mean_the_sharp_image_and_the_oracle(dcgan, tmp_path):
     images = {f"face {i}": dcgan(dcgan.sample(2, 5))[i].clamp(-1, 1) for i in range(2)}
     options = {"G": dcgan, "folder": tmp_path, "lpips": False, "progress": False}

@@ -24,6 +24,7 @@ def _closed():
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_every_try_has_its_true_error(found):
     result, truth = found
     tried = choices.tries_by_truth(result, truth)

@@ -146,6 +146,7 @@ def test_restarts_are_not_of_auto_and_it_says_so(photo, tmp_path, capsys):
     assert "--restarts is not used by --rounds auto" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_photo_with_a_mask_has_no_truth(quick, photo, tmp_path, capsys):
     mask = np.full((64, 64), 255, np.uint8)
     mask[20:40, 10:50] = 0
@@ -157,6 +158,7 @@ def test_a_photo_with_a_mask_has_no_truth(quick, photo, tmp_path, capsys):
     assert "PSNR" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_lies_under_the_mask_does_not_matter(quick, photo, tmp_path):
     mask = torch.ones(1, 64, 64)
     mask[:, 20:40, 10:50] = -1
@@ -171,6 +173,7 @@ def test_what_lies_under_the_mask_does_not_matter(quick, photo, tmp_path):
     assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 def test_measurements_that_are_given(quick, photo, tmp_path):
     small = ilo.operators.Downsample((3, 64, 64), factor=4)(astronaut_face(64))
     write_image(tmp_path / "small.png", small.clamp(-1, 1))
@@ -202,6 +205,7 @@ def test_every_task_runs_on_a_checkpoint(quick, photo, checkpoint, tmp_path, tas
         assert torch.equal(result.render(ilo.generators.load(checkpoint)), result.images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["inpaint", "colourise"])
 def test_auto_runs_on_a_checkpoint(photo, checkpoint, tmp_path, task):
     out = tmp_path / "out"

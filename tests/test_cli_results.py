@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -149,6 +150,7 @@ def test_images_are_read_before_the_generator_is_loaded(photo, tmp_path, capsys,
         assert "--samples must be a number from 1 to 1000" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the signals are POSIX's")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_what_is_ended_leaves_no_folder(photo, tmp_path, how):
@@ -156,7 +158,12 @@ def test_what_is_ended_leaves_no_folder(photo, tmp_path, how):
     command = [sys.executable, "-m", "ilo", "recover", str(photo), "--out", str(out), "--rounds", "csgm"]
     log = tmp_path / "log"
     with open(log, "wb") as told:
-        process = subprocess.Popen(command, stderr=told, env={**os.environ, "TQDM_DISABLE": ""})
+        process = subprocess.Popen(
+            command,
+            stderr=told,
+            env={**os.environ, "TQDM_DISABLE": ""},
+            preexec_fn=partial(signal.signal, how, signal.SIG_DFL),  # a shell's background jobs ignore SIGINT
+        )
         deadline = time.monotonic() + 300  # a busy machine is slow
         while not log.stat().st_size and time.monotonic() < deadline:  # until the bar shows that the search began
             time.sleep(0.05)

@@ -50,6 +50,7 @@ def dies_once(flag, A, y, *, G, rng, noise):
     return A.adjoint(y)
 
 
+@pytest.mark.slow
 def test_same_rows_as_without(client, tmp_path, one_thread):
     methods = {"ILO": search, "back": back}
     here = run(tmp_path / "here", methods=methods, keep_images=True)
@@ -132,6 +133,7 @@ def test_a_generator_is_unpacked_once_as_it_was():
     assert cluster._placed(cluster._packed(None), torch.device("cpu")) is None
 
 
+@pytest.mark.slow
 def test_a_local_cluster_starts_and_stops():
     program = (
         "from ilo.study.cluster import local_cluster, devices\nfrom distributed import Client\n"

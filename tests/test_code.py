@@ -77,6 +77,7 @@ def test_a_file_that_is_moved_out_of_them_is_missed(copy, room):
     assert "COUNTS" in said
 
 
+@pytest.mark.slow
 def test_the_package_itself_is_all_that_counts_however_it_is_imported(copy):
     """A notebook's function that reads the global `ilo`, whose __init__ may import nothing until it is asked."""
     (copy / "ilo" / "__init__.py").write_text("def __getattr__(name):\n    ...\n")
@@ -107,6 +108,7 @@ def test_what_counts_imports_nothing_that_does_not():
         code_of(name)  # LookupError
 
 
+@pytest.mark.slow
 def test_code_follows_imports_to_what_matters_and_no_further(monkeypatch):
     before = code_of("ilo.recovery")
 

@@ -26,6 +26,7 @@ def test_the_digits_are_images(digits):
     assert digits.max() == 1
 
 
+@pytest.mark.slow
 def test_the_decoder_is_a_layered_generator(trained):
     assert trained.num_layers == 3
     assert trained.image_shape == (1, 8, 8)

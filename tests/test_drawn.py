@@ -33,7 +33,7 @@ def test_they_are_the_samples_images_and_rendered_once(counted):
     assert torch.equal(first, torch.cat([G({"features": t}) for t in G.sample(10, 0, "prior")["features"].split(4)]))
 
 
-@pytest.mark.parametrize("other", [{"n": 9}, {"rng": 1}, {"purpose": "linear start"}, {"batch": 5}])
+@pytest.mark.parametrize("other", [{"n": 9}, {"rng": 1}, {"purpose": "truth"}, {"batch": 5}])
 def test_other_draws_are_rendered_and_not_taken_from_what_is_kept(counted, other):
     G, batches = counted
     first = drawn_by(G)
@@ -45,7 +45,7 @@ def test_other_draws_are_rendered_and_not_taken_from_what_is_kept(counted, other
 
 def test_purposes_do_not_drive_each_other_out(counted):
     G, batches = counted
-    for purpose in ("prior", "linear start", "prior", "linear start"):
+    for purpose in ("prior", "truth", "prior", "truth"):
         drawn_by(G, purpose=purpose)
     assert sum(batches) == 20
 

@@ -84,6 +84,7 @@ def test_pictures_of_chosen_methods_and_further_columns(dcgan, tmp_path):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_the_automatic_search_run_once_more_is_that_of_the_rows(dcgan, tmp_path):
     who = study.choose_subjects(dcgan, in_range=1)
     problem = study.inpainting(0.3)

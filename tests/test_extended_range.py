@@ -85,6 +85,7 @@ def test_every_iterate_lies_in_the_extended_range(kind, dtype):
     assert max(found) <= 20 * torch.finfo(dtype).eps * size, "the result is one of the iterates"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [JointRound, AlternatingRound])
 def test_targets_of_the_extended_range_are_recovered_and_the_range_alone_is_not_enough(kind):
     G = small_generator(torch.float64)

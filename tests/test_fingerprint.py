@@ -61,6 +61,7 @@ def test_different_things_have_different_fingerprints_and_the_same_thing_one():
     assert fingerprint(Setting(1)) == fingerprint(Setting(1))
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same():
     program = (
         "import sys, torch, ilo\nfrom functools import partial\nfrom ilo import study\n"

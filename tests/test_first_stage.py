@@ -1,5 +1,6 @@
 """The first stage finds what the generator itself made: without that, CSGM is no fair opponent."""
 
+import pytest
 import torch
 
 import ilo
@@ -39,6 +40,7 @@ def share_found(G, make) -> float:
     return reached.float().mean().item()
 
 
+@pytest.mark.slow
 def test_best_of_four_fits_the_generators_own_images_as_the_truth_does(dcgan):
     """At least 80 % of 16 problems; as trajectories drift between processors, each task alone is held to 70 %."""
     shares = {task: share_found(dcgan, make) for task, make in OPERATORS.items()}

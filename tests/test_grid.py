@@ -251,6 +251,7 @@ print(killed, *counts)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_grid_killed_ten_times_ends_with_the_rows_of_one_that_was_not(tmp_path):
     paths = [str(tmp_path / name) for name in ("cells", "killed.csv", "whole.csv")]
@@ -282,6 +283,7 @@ def test_a_seed_is_a_whole_number(tmp_path, seed):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_failing_cell_with_signs_of_its_own_stops_nobody_in_an_old_locale(tmp_path):
     """Under LC_ALL=C and without UTF-8 mode Python's text files are ASCII."""
     script = (

@@ -37,6 +37,7 @@ def wrong(trials: list[Trial]) -> list[str]:
 # --- what asks for time, memory or depth ---
 
 
+@pytest.mark.slow
 def test_every_crafted_file_is_refused_soon_and_in_little_memory(tmp_path):
     trials = list(files.crafted_files(tmp_path / "crafted"))
     assert wrong(trials) == []
@@ -44,6 +45,7 @@ def test_every_crafted_file_is_refused_soon_and_in_little_memory(tmp_path):
     assert {trial.outcome for trial in trials} == {REFUSED}
 
 
+@pytest.mark.slow
 def test_what_opening_takes_is_measured(tmp_path):
     torch.save(altered.drawn(dcgan_table(), other=1), tmp_path / "G")
     (tmp_path / "H").write_bytes(b"no checkpoint")
@@ -129,6 +131,7 @@ def test_a_refusal_prints_no_letters_that_steer_a_terminal(tmp_path):
 # --- one tensor wrong ---
 
 
+@pytest.mark.slow
 def test_one_altered_tensor_is_named_or_of_use(tmp_path):
     cases = random.Random(14).sample(list(altered.cases(FORMATS)), 300)
     trials = []

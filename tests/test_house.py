@@ -227,6 +227,7 @@ def python(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_new_operator_is_in_the_operators_tests(extended):
     said = python(
         extended,
@@ -243,10 +244,12 @@ def test_a_new_operator_is_in_the_operators_tests(extended):
     assert passed >= 15, said
 
 
+@pytest.mark.slow
 def test_a_new_operator_is_in_the_studys_problems(extended):
     assert python(extended, "-c", LOOK) == "rolling at 5, noise 0.02\n"
 
 
+@pytest.mark.slow
 def test_a_new_operator_is_a_task_of_the_command_line(extended, tmp_path):
     from ilo.images import astronaut_face, write_image
 

@@ -200,6 +200,7 @@ def test_noise_is_half_of_ours():
 # the solver
 
 
+@pytest.mark.slow
 def test_their_evaluation_takes_our_solver(dcgan, faces, capsys):
     physics = to_physics(RandomInpainting((3, 64, 64), keep=0.2, rng=0), noise=0.02)
     torch.manual_seed(0)
@@ -222,6 +223,7 @@ def test_their_evaluation_takes_our_solver(dcgan, faces, capsys):
 ROUNDS = [ilo.Round(0, 40, 0.1), ilo.Round(1, 20, 0.05, radius=1000.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "rounds"),
     [
@@ -281,6 +283,7 @@ def test_a_physics_of_other_images_is_refused(dcgan):
         Reconstructor(dcgan, rounds=FEW)(torch.rand(1, 3, 16, 16), to_physics(Identity(SHAPE)))
 
 
+@pytest.mark.slow
 def test_without_deepinv_it_says_what_to_install():
     code = (
         "import sys; sys.modules['deepinv'] = None\n"

@@ -31,6 +31,7 @@ def test_the_estimate_is_what_the_allocator_gives_out(size, batch, checkpointing
     assert 0.95 < (max(taken) + given) / peak_memory(G, batch) < 1.01
 
 
+@pytest.mark.slow
 def test_the_estimate_grows_with_the_batch_and_falls_with_checkpointing():
     # channels as in published networks: where there are few, the peak is the last block's own maps, checkpointed or not
     G = stylegan2(random_stylegan2(64, channel_base=16384, z_dim=8, w_dim=8, mapping_layers=2))
@@ -55,6 +56,7 @@ def test_checkpointing_changes_no_image_and_no_gradient(start):
         assert torch.equal(expected, actual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [small, lambda: biggan(golden_files.weights("biggan_64"))], ids=["stylegan2", "biggan"]
 )
@@ -91,6 +93,7 @@ def test_the_economical_generator_is_otherwise_the_same_and_shares_its_weights()
     assert torch.equal(other.sample(2, 3)["latents"], G.sample(2, 3)["latents"])
 
 
+@pytest.mark.slow
 def test_a_large_search_is_announced_and_one_that_does_not_fit_warned_of():
     G = small()
     need = peak_memory(G, 3)

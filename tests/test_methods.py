@@ -15,6 +15,7 @@ def face(dcgan):
     return dcgan(dcgan.sample(1, 5))
 
 
+@pytest.mark.slow
 def test_the_search_is_the_recovery_it_stands_for(dcgan, face):
     A = ilo.operators.RandomInpainting(dcgan.image_shape, keep=0.2, rng=0)
     y = A(face)
@@ -33,6 +34,7 @@ def test_the_search_is_the_recovery_it_stands_for(dcgan, face):
     assert error[1] < error[0]  # ILO fits what it sees better than CSGM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [study.inpainting(0.1), study.gaussian(0.05), study.superres(4)], ids=str)
 def test_every_method_of_the_table_answers_by_its_name(dcgan, face, problem):
     names = [name for name in methods.METHODS if name != "Deep decoder (mean of 4)"]  # four of what is there anyway

@@ -226,6 +226,7 @@ def run_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_torchvision_is_imported_only_when_asked_for_and_without_a_warning():
     done = run_python(
         "import sys, ilo, ilo.perceptual\n"
@@ -235,6 +236,7 @@ def test_torchvision_is_imported_only_when_asked_for_and_without_a_warning():
     assert (done.returncode, done.stdout, done.stderr) == (0, "30\n", "")
 
 
+@pytest.mark.slow
 def test_operators_that_are_declared_already_are_left_alone():
     """As beside a CUDA torch, whose torchvision declares them itself: there it does, here we do in its place."""
     signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"

@@ -243,6 +243,7 @@ published.get("stylegan2-ffhq-1024", accept_licence=True, progress=False)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_killed_at_random_points_it_is_whole_in_the_end(tmp_path, monkeypatch):
     """At two points of 12 MB; ILO_LARGE=360 has 360 MB, and five."""

@@ -92,6 +92,7 @@ def test_a_notebook_runs_several_times_under_names_of_their_own(place):
         planned(place, only=["good:high"])
 
 
+@pytest.mark.slow
 def test_runs_of_one_notebook_keep_their_files_and_reports_apart(place):
     path = place / "notebooks" / "experiments" / "good.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -129,6 +130,7 @@ def test_a_bad_key_is_a_clear_error(place, table, words):
         planned(place)
 
 
+@pytest.mark.slow
 def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
     runs = place / "runs"
     figures = runs / "figures"
@@ -157,6 +159,7 @@ def test_a_failure_publishes_nothing_of_its_own_and_stops_nobody(place):
     assert "the claim fails" in text
 
 
+@pytest.mark.slow
 def test_exit_code_tells_whether_one_failed(place, monkeypatch, capsys):
     jobs = planned(place)
     monkeypatch.setattr(profiles, "plan", lambda *a, **k: jobs[1:])
@@ -182,6 +185,7 @@ def test_notebooks_are_told_the_scheduler(place, monkeypatch):
     assert (place / "r" / "figures" / "a").read_text() == "tcp://some:8786"
 
 
+@pytest.mark.slow
 def test_the_summary_and_the_report_say_wall_time(place, capsys):
     jobs = planned(place, overrides={"seed": 0})
     done = reproduce.reproduce(jobs, runs=place / "r", workers=2, report=lambda line: None)
@@ -201,6 +205,7 @@ pathlib.Path(output, ".half-written").write_text(str(seed))
 """
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_leave_the_files_of_one(place):
     """Whichever ends last: its files, all of them, and none of the other's; nothing hidden is copied."""
     path = place / "notebooks" / "experiments" / "good.ipynb"
@@ -244,6 +249,7 @@ sys.exit(main(["reproduce", "--jobs", "1"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_notebooks_that_run_and_starts_no_other(place, how):
@@ -276,6 +282,7 @@ def test_an_interrupt_ends_the_notebooks_that_run_and_starts_no_other(place, how
     assert not (place / "r" / "figures").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_killed_runner_leaves_no_kernel_behind(place):
     path = place / "notebooks" / "experiments" / "good.ipynb"

@@ -31,6 +31,7 @@ def outcome(tmp_path, monkeypatch, capfd):
     return run
 
 
+@pytest.mark.slow
 def test_a_table_says_what_failed_under_which(outcome, monkeypatch):
     monkeypatch.setattr(robust, "instructions", lambda environment: environment.get("ATEN_CPU_CAPABILITY"))
     code, rows = outcome()

@@ -50,6 +50,7 @@ def small(size: int = 32, *, channels: int = 12, dtype=torch.float32, num_classe
     return stylegan2({key: value.to(dtype) for key, value in weights.items()}, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", ROSINALITY + NVIDIA)
 def test_every_array_of_the_reference(name, dtype):

@@ -255,6 +255,7 @@ def test_wrong_arguments_of_the_lower_bound_are_refused(wrong):
         lipschitz_lower_bound(one_layer(nn.Tanh(), latent_shape=(2,)), **wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", range(5))
 def test_every_real_layer_is_certified_above_what_is_found(dcgan, layer):
     upper = lipschitz_upper_bound(dcgan, layer, layer + 1)

@@ -19,7 +19,7 @@ from ilo.generators.drawn import drawn_images, kept
 from ilo.rng import normal
 from ilo.solver.copies import Copies
 
-PRIOR_IMAGES = 512
+PRIOR_IMAGES = 1024  # those that the linear estimate of a latent is made from
 NINETY = 1.6449  # standard normal quantile: 90 % lie within
 
 
@@ -54,7 +54,7 @@ def image_prior(G: Generator) -> ImagePrior:
 
 @torch.no_grad()
 def _image_prior(G: Generator, n: int) -> ImagePrior:
-    images = torch.cat([*drawn_images(G, n, 0, "prior", 16)]).clamp(-1, 1)
+    images = torch.cat([*drawn_images(G, n, 0, "prior")]).clamp(-1, 1)
     return ImagePrior(images.mean(0, keepdim=True), smooth_prior(images), G.num_layers)
 
 

@@ -1,5 +1,6 @@
 """What is found from a generator's samples, and the images themselves: made once, however many problems ask for it."""
 
+import math
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import TypeVar
@@ -11,6 +12,7 @@ from ilo.arithmetic import repeatable
 from ilo.generators.base import Generator
 from ilo.rng import Rng, seed_of
 
+MOST, TOGETHER = 128, 2**22  # images, and numbers of them, that run at once
 KEPT = 2**24  # numbers, 64 MB: 1024 images of 64 × 64 pixels fit, those of a large generator do not
 _kept: "weakref.WeakKeyDictionary[Generator, dict[str, tuple[Hashable, object]]]" = weakref.WeakKeyDictionary()
 Made = TypeVar("Made")
@@ -33,12 +35,14 @@ def kept(
 
 
 @torch.no_grad()
-def drawn_images(G: Generator, n: int, rng: Rng, purpose: str, batch: int) -> Iterator[Tensor]:
+def drawn_images(G: Generator, n: int, rng: Rng, purpose: str, batch: int | None = None) -> Iterator[Tensor]:
     """Yield the images of ``G.sample(n, rng, purpose)`` in their order, at most `batch` at a time, (·, C, H, W).
 
-    They are `kept` by their purpose, so who takes them must not write on them.
+    They are `kept` by their purpose, so who takes them must not write on them. batch: None: 128 of 64 × 64 pixels,
+    fewer of larger ones, and at least 1.
     """
     seed = seed_of(rng)
+    batch = batch or max(1, min(MOST, TOGETHER // math.prod(G.image_shape)))
     name, arguments = f"images, {purpose}", (n, seed, batch)
     if (found := _found(G, name, arguments)) is not None:
         yield from found

@@ -59,7 +59,7 @@ def linear_model(
     noise: float = 0.0,
     samples: int | None = None,
     rng: Rng = 0,
-    batch: int = 128,
+    batch: int | None = None,
 ) -> LinearModel:
     """Fit the estimate of G's variables at layer 0 from what `A` measures of its images.
 
@@ -75,7 +75,8 @@ def linear_model(
         A: any function of images (B, C, H, W); it need not be linear or differentiable.
         noise: standard deviation of the measurements' noise; 0 where it is not known.
         samples: N, at least 2. None: 1024, or so many as keep N·m below 2²⁸ (1 GB), and at least 64.
-        rng: of the samples, which are drawn from a stream of their own.
+        rng: of the samples, which are those that auto's other priors are made of.
+        batch: samples at once; None: 128 of 64 × 64 pixels, fewer of larger ones.
 
     Raises:
         ValueError: fewer than 2 samples.
@@ -83,15 +84,15 @@ def linear_model(
     check_kind(G, Generator, "G")
     check_callable(A, "the operator A")
     noise = check_number(noise, "noise", 0)
-    batch = check_count(batch, "batch")
+    batch = None if batch is None else check_count(batch, "batch")
     samples = None if samples is None else check_count(samples, "samples", least=2)
     with repeatable():
         if samples is None:
-            m = A(G(G.sample(1, rng, "linear start"))).numel()
+            m = A(G(G.sample(1, rng, "prior"))).numel()
             samples = max(FEWEST, min(SAMPLES, MOST_NUMBERS // m))
         seed = seed_of(rng)
-        drawn = G.sample(samples, seed, "linear start")
-        parts = [A(images).flatten(1) for images in drawn_images(G, samples, seed, "linear start", batch)]
+        drawn = G.sample(samples, seed, "prior")
+        parts = [A(images).flatten(1) for images in drawn_images(G, samples, seed, "prior", batch)]
     latents, measured = _flat(G, drawn), torch.cat(parts)  # (N, p), (N, m)
     latent_mean, measured_mean = latents.mean(0), measured.mean(0)
     latents, measured = latents - latent_mean, measured - measured_mean
