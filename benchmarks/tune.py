@@ -66,8 +66,8 @@ def auto(G, A, y: Tensor, noise: float, start: str) -> dict[str, Tensor]:
 
 METHODS: Mapping[str, tuple] = {  # the run, the settings tried, the problems, how many of the images
     "TV": (weighed("total_variation", baselines.total_variation), (0.4, 0.8, 1.2, 1.6), MANY, 8),
-    "LASSO (DCT)": (weighed("lasso_dct", baselines.lasso_dct), (0.8, 1.6, 3.2), MANY, 8),
-    "LASSO (wavelet)": (weighed("lasso_wavelet", baselines.lasso_wavelet), (0.8, 1.6, 3.2), MANY, 8),
+    "LASSO (DCT)": (weighed("lasso_dct", baselines.lasso_dct), (0.8, 1.2, 1.6, 3.2), MANY, 8),
+    "LASSO (wavelet)": (weighed("lasso_wavelet", baselines.lasso_wavelet), (0.8, 1.2, 1.6, 3.2), MANY, 8),
     "Deep decoder": (decoder, ((32, 0.03), (64, 0.01), (64, 0.03)), [*FEW, study.deblurring(2.0)], 4),
     "PULSE": (pulse, (0.4, 0.8, 1.6), FEW, 8),
     "ILO auto": (auto, ("random", "linear"), FEW[:3], 8),

@@ -64,7 +64,7 @@ def test_every_name_has_its_place_in_the_figures():
 
 def test_four_decoders_differ_and_are_averaged(monkeypatch):
     seeds = []
-    monkeypatch.setattr(methods.classical, "deep_decoder", lambda A, y, rng: seeds.append(rng) or y + len(seeds))
+    monkeypatch.setattr(methods.classical, "deep_decoder", lambda A, y, rng, width: seeds.append(rng) or y + len(seeds))
     images = methods.classical.by_four_decoders(None, torch.zeros(1, 3, 4, 4), G=None, rng=3, noise=0.0)
     assert len(set(seeds)) == 4
     assert images.eq(2.5).all()

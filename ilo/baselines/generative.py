@@ -35,9 +35,9 @@ def csgm(
     On the scale of the penalty: the paper writes ‖A(G(z)) − y‖² + λ·‖z‖² with λ = 0.001, but the authors' code divides
     the first term by m, the number of measurements, and takes the sum of squares of z for the second. That is what is
     done here, where the data term is `ilo.SquaredError` (a mean) and the penalty `ilo.SquaredNorm` (a sum), so that
-    λ = 0.001 means what it meant in their experiments. Read as the formula has it, the penalty would be λ/m. The
-    difference is large with the default generator: at 10 % of the pixels 0.001 reached 20.7 dB, 0 reached 24.7 (four
-    images, half of them in range, 200 steps; `python -m benchmarks tune`). A fair comparison takes penalty=0.
+    λ = 0.001 means what it meant in their experiments. Read as the formula has it, the penalty would be λ/m. With
+    it the search of the default generator ends lower on real faces in every task that was tried (tests/test_tuning.py,
+    of data/reference/tuning_first_stage.csv): a fair comparison takes penalty=0.
 
     They return, of each restart's last iterate, the one of least loss; here each restart's best iterate (penalty
     included) competes, and restarts are compared by the data term.
@@ -83,7 +83,7 @@ def pulse(
     latent, such as a DCGAN, there is nothing to keep together and the term is 0; the 100 is then without effect too,
     since Adam does not see the scale of its objective.
 
-    On a DCGAN a rate of 0.8 ends some 1.2 dB higher (`python -m benchmarks tune`); the default is the authors'.
+    On a DCGAN a rate of 0.8 ends some 0.6 dB higher (data/reference/tuning_methods.csv); the default is the authors'.
 
     The authors' program refuses to answer where L2 > 0.002; this one returns its best, with its error in
     `Result.objective`.

@@ -14,6 +14,8 @@ from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.rng import seed_of, stream
 
+WIDTH = 64  # of the deep decoder: ahead of 32, by `python -m benchmarks tune`
+
 
 def by_total_variation(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """`ilo.baselines.total_variation`, its weight from the noise."""
@@ -32,12 +34,14 @@ def by_lasso_dct(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int,
 
 def by_deep_decoder(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """`ilo.baselines.deep_decoder`, from the grid's seed."""
-    return deep_decoder(A, y, rng=rng)
+    return deep_decoder(A, y, width=WIDTH, rng=rng)
 
 
 def by_four_decoders(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:
     """The mean of four decoders, whose seeds follow from the grid's: what averaging is worth to it."""
-    return torch.stack([deep_decoder(A, y, rng=seed_of(stream(rng, "network", i))) for i in range(4)]).mean(0)
+    return torch.stack(
+        [deep_decoder(A, y, width=WIDTH, rng=seed_of(stream(rng, "network", i))) for i in range(4)]
+    ).mean(0)
 
 
 def by_bicubic(A: LinearOperator, y: Tensor, *, G: Generator | None, rng: int, noise: float) -> Tensor:

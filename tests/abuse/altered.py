@@ -117,7 +117,7 @@ def variants(value: Tensor, kinds: tuple[str, ...]) -> Iterator[tuple[str, Calla
     made = {
         "sparse": value.to_sparse,
         "compressed": value.to_sparse_csr,
-        "quantised": partial(torch.quantize_per_tensor, value.float(), 0.1, 0, torch.qint8),
+        "quantised": partial(_quantised, value),
         "nested": partial(torch.nested.nested_tensor, parts),
         "jagged": partial(torch.nested.nested_tensor, parts, layout=torch.jagged),
         "meta": partial(value.to, "meta"),
@@ -163,3 +163,9 @@ def outcome(form: Format, name: str, change: str, make: Callable[[], Any], path:
     if images.shape[1:] != G.image_shape or not images.isfinite().all():
         return "loaded, but its images are none"
     return WORKED
+
+
+def _quantised(value: torch.Tensor) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, once a process, that these tensors are on their way out
+        return torch.quantize_per_tensor(value.float(), 0.1, 0, torch.qint8)
