@@ -20,7 +20,7 @@ from ilo.checks import check_choice, check_kind, check_number
 from ilo.operators import LinearOperator
 from ilo.rng import normal
 
-FACTORS = {"lasso_dct": 1.6, "lasso_wavelet": 1.6, "total_variation": 1.2}
+FACTORS = {"lasso_dct": 1.2, "lasso_wavelet": 1.2, "total_variation": 1.2}
 LEAST_NOISE = 0.01  # measurements without noise are weighed as if they had this: smaller weights gain nothing
 PROBES = 16
 
