@@ -1,4 +1,4 @@
-"""How the settings of the methods that ILO is compared with were chosen, and auto's start: on CelebA 1–16.
+"""How the settings of the methods that ILO is compared with were chosen, and auto's start: on CelebA 1–8.
 
     python -m benchmarks tune                 (or some: python -m benchmarks tune "Deep decoder" TV)
 
