@@ -10,6 +10,7 @@ import torch
 import ilo
 from ilo.assets import fetch
 from ilo.auto.plan import Auto
+from ilo.cli.cropping import crop_of, look_for_face, place_of
 from ilo.cli.measuring import Measured, look_at, measured, settle
 from ilo.cli.measuring import add_arguments as add_measurements
 from ilo.cli.results import folder_for, write_results
@@ -42,8 +43,10 @@ each pixel, from black (none) to white (a quarter of the range from black to whi
 that were tried, with the error of each on the measurements held out.
 
 The default generator makes 64×64 faces: the photo is cropped to its central square (or --crop) and resized to
-64×64, and the face should fill it as in a passport photo. Another generator, such as a StyleGAN2 checkpoint, brings its
-own size: --generator network.pkl (NVIDIA's .pkl, rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
+64×64, and the face should fill it as in a passport photo. In a photo of any other size and framing, --crop face finds
+it, and what is recovered by inpainting or super-resolution is put back into the photo: pasted.png (with any --crop).
+Another generator, such as a StyleGAN2 checkpoint, brings its own size: --generator network.pkl (NVIDIA's .pkl,
+rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
 """
 
 
@@ -64,7 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_measurements(problem)
     problem.add_argument("--mask", type=Path, help="inpaint: image of what is seen (white) and missing (black)")
     problem.add_argument("--measured", action="store_true", help="the photo is the measurements, not the truth")
-    problem.add_argument("--crop", type=_crop, help="LEFT,TOP,RIGHT,BOTTOM in pixels (default: the central square)")
+    problem.add_argument(
+        "--crop",
+        type=crop_of,
+        help="LEFT,TOP,RIGHT,BOTTOM in pixels, of which the central square is taken; face: the face in the photo, "
+        "framed as the generator's are; face:2: the second largest (default: the central square)",
+    )
     _add_solver(parser.add_argument_group("the solver"))
 
 
@@ -97,29 +105,22 @@ def _add_solver(solver) -> None:
     solver.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _crop(text: str) -> tuple[int, int, int, int]:
-    try:
-        left, top, right, bottom = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected LEFT,TOP,RIGHT,BOTTOM, got {text!r}") from None
-    return left, top, right, bottom
-
-
 def run(options: argparse.Namespace) -> int:
     """Recover the photo, write the results, return the exit code 0. Errors are `ilo.cli.main.main`'s to report."""
     settle(options)
     _settle_solver(options)
     out = folder_for(options)
-    look_at(options)
+    face = look_for_face(options, look_at(options))
     G = _generator(options)
-    seen = measured(options, G.image_shape)
+    place = place_of(options, face, G)
+    seen = measured(options, G.image_shape, place.crop)
     if seen.truth is not None:
         fetch("lpips-alex")  # now rather than after the work
     copies = options.samples if options.rounds == "auto" else options.restarts
     if report := ilo.generators.memory_report(G, copies):
         print(f"memory: {report} (flags: --half, --checkpointing, --samples or --restarts)", flush=True)
     result = _recover(options, G, seen)
-    written = write_results(out, options, result, seen)
+    written = write_results(out, options, result, seen, place)
     print(f"status: {result.status[0]}; wrote to {out}: {', '.join(written)}")
     return 0
 
