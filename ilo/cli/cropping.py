@@ -11,7 +11,6 @@ from ilo.generators import Generator
 from ilo.images import Box, central_square, read_image, read_seen
 
 PASTED = ("inpaint", "superres")  # tasks whose result has the colours and the light of what surrounds it
-ALONE = 0.5  # a face less than this share of the largest's width is a bystander's, or none
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,13 @@ def look_for_face(options: argparse.Namespace, photo: Tensor) -> Box | None:
             "24 pixels wide, and 3 % of the photo; say where it is by --crop LEFT,TOP,RIGHT,BOTTOM"
         )
     asked = options.crop.partition(":")[2]
-    large = [face for face in faces if _width(face) >= ALONE * _width(faces[0])]
-    if not asked and len(large) > 1:
+    if not asked and len(faces) > 1:
         raise ValueError(
-            f"{len(large)} faces were found in {options.photo} ({size}): choose by --crop face:N, face:1 being the "
+            f"{len(faces)} faces were found in {options.photo} ({size}): choose by --crop face:N, face:1 being the "
             f"largest, or by --crop LEFT,TOP,RIGHT,BOTTOM. Their boxes: {_listed(faces)}"
         )
     if asked and int(asked) > len(faces):
         raise ValueError(f"--crop {options.crop}: {len(faces)} were found in {options.photo}: {_listed(faces)}")
-    if not asked and len(faces) > 1:
-        warn(f"left out, less than {ALONE:.0%} as wide as the face: {_listed(faces, first=2)} (--crop face:N takes it)")
     return faces[int(asked or 1) - 1]
 
 
@@ -101,8 +97,8 @@ def _width(box: Box) -> int:
     return box[2] - box[0]
 
 
-def _listed(faces: list[Box], first: int = 1) -> str:
-    return "; ".join(f"{n}: {_said(face)}" for n, face in enumerate(faces, 1) if n >= first)
+def _listed(faces: list[Box]) -> str:
+    return "; ".join(f"{n}: {_said(face)}" for n, face in enumerate(faces, 1))
 
 
 def _said(box: Box) -> str:

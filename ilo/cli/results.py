@@ -8,11 +8,13 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from torch import Tensor
 
 from ilo import metrics
+from ilo.assets import sha256_of
 from ilo.cli.cropping import Place, pasted
 from ilo.cli.measuring import Measured
 from ilo.files import written_atomically
@@ -41,11 +43,7 @@ def folder_for(options: argparse.Namespace) -> Path:
         OSError: it cannot be written.
     """
     out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{nearest} is a file, so the results cannot go to {out}: name a folder by --out")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"the results cannot be written to {out}: name a folder of yours by --out")
+    check_folder(out)
     earlier = _photo_of(out)
     if earlier is None and (others := [name for name in NAMES if (out / name).exists()]):
         raise ValueError(
@@ -56,6 +54,20 @@ def folder_for(options: argparse.Namespace) -> Path:
             raise ValueError(f"{out} holds what was recovered of {earlier}: name another folder by --out")
         print(f"ilo: {out} holds what was recovered of {earlier}, which is replaced", file=sys.stderr)
     return out
+
+
+def check_folder(out: Path) -> None:
+    """OSError unless the folder `out` can be made or written to."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file, so the results cannot go to {out}: name a folder by --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"the results cannot be written to {out}: name a folder of yours by --out")
+
+
+def asked_of(options: argparse.Namespace) -> dict[str, Any]:
+    """All options as they were given or settled."""
+    return {name: value for name, value in vars(options).items() if name != "run"}
 
 
 def _photo_of(out: Path) -> Path | None:
@@ -123,15 +135,11 @@ def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measure
         scores = metrics.evaluate(images, seen.truth).iloc[0].to_dict()
         print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**scores))
     _write_comparison(out / "comparison.png", columns)
-    asked = {name: value for name, value in vars(options).items() if name != "run"}
+    asked = asked_of(options)
     found = {"status": result.status[0], **result.parameters, "objective": float(result.objective[0])}
-    report = {
-        **asked,
-        **asdict(place),
-        **found,
-        **scores,
-        "options": asked,
-    }  # some options and settings that were found share names
+    where = {**asdict(place), "photo_sha256": sha256_of(options.photo)}
+    # some options and settings that were found share names
+    report = {**asked, **where, **found, **scores, "options": asked}
     with written_atomically(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
     return [*written, "report.json"]
