@@ -48,8 +48,9 @@ _HOMES = {
 }
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
-    "arithmetic", "assets", "auto", "checks", "cli", "files", "images", "index", "interop", "metrics", "perceptual",
-    "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify", "watched", "widget",
+    "arithmetic", "assets", "auto", "checks", "cli", "faces", "files", "images", "index", "interop", "metrics",
+    "perceptual", "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify",
+    "watched", "widget",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
@@ -61,6 +62,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import baselines as baselines
     from ilo import checks as checks
     from ilo import cli as cli
+    from ilo import faces as faces
     from ilo import files as files
     from ilo import generators as generators
     from ilo import images as images

@@ -135,6 +135,14 @@ def read_seen(
     return x, (seen >= 0.5)[0, 0]
 
 
+def central_square(box: Box) -> Box:
+    """The largest square in the middle of a box (left, top, right, bottom): what `read_image` takes of a crop."""
+    left, top, right, bottom = box
+    side = min(right - left, bottom - top)
+    left, top = left + (right - left - side) // 2, top + (bottom - top - side) // 2
+    return left, top, left + side, top + side
+
+
 def write_image(path: str | Path, image: Tensor) -> None:
     """Write one image, (C, H, W) or (1, C, H, W) in [−1, 1] with 1 or 3 channels, as 8-bit; the suffix says how.
 
@@ -233,9 +241,7 @@ def _framed(image: Image.Image, size: int | None, crop: Box | None, square: bool
             raise ValueError(f"the crop {crop} (left, top, right, bottom) does not lie inside {_wxh(image)} pixels")
         image = image.crop(crop)
     if square or size is not None:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+        image = image.crop(central_square((0, 0, *image.size)))
     return image if size is None else image.resize((size, size), Image.Resampling.BICUBIC)
 
 

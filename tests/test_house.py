@@ -26,7 +26,7 @@ FLOORS = (
     ("perceptual",),
     ("metrics",),
     ("operators", "generators"),
-    ("solver",),
+    ("solver", "faces"),
     ("auto",),
     ("recovery",),
     ("baselines", "theory", "interop"),

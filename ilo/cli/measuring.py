@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ilo import operators
-from ilo.images import is_transparent, read_image, read_seen
+from ilo.images import Box, is_transparent, read_image, read_seen
 from ilo.operators import LinearOperator
 from ilo.operators.tasks import TASKS
 
@@ -62,35 +62,39 @@ def settle(options: argparse.Namespace) -> None:
         options.noise = task.default if task.level == "noise" else task.noise
 
 
-def look_at(options: argparse.Namespace) -> None:
+def look_at(options: argparse.Namespace) -> Tensor:
     """Read the photo and the mask, before the minutes of work; say what of them will not be as it looks.
+
+    Return the photo, (1, 3, H, W) in [−1, 1], or what a crop in pixels leaves of it.
 
     FileNotFoundError, ValueError: as `read_image`.
     """
-    photo = read_image(options.photo, crop=options.crop)
+    crop = None if isinstance(options.crop, str) else options.crop  # a face is looked for when the photo is read
+    photo = read_image(options.photo, crop=crop)
     if options.mask is not None:
-        read_seen(options.photo, options.mask, crop=options.crop)
+        read_seen(options.photo, options.mask, crop=crop)
     elif is_transparent(options.photo):
         warn("the photo has transparent pixels, which are taken for white: if they are holes, say so by --mask")
     side = min(photo.shape[-2:])
     if side < SMALL and not options.measured:
         warn(f"the photo is {photo.shape[-1]}×{photo.shape[-2]} pixels, and will be enlarged: its details are made up")
+    return photo
 
 
 def warn(text: str) -> None:
     print(f"ilo: {text}", file=sys.stderr, flush=True)
 
 
-def measured(options: argparse.Namespace, shape: tuple[int, int, int]) -> Measured:
+def measured(options: argparse.Namespace, shape: tuple[int, int, int], crop: Box | None) -> Measured:
     """Read the photo and measure it, or take it for the measurements. `options` are settled; shape: the generator's."""
     if options.mask is not None:
-        photo, seen = read_seen(options.photo, options.mask, size=shape[-1], crop=options.crop)
+        photo, seen = read_seen(options.photo, options.mask, size=shape[-1], crop=crop)
         A = operators.Inpainting(seen, channels=shape[0])
         return Measured(A, A(photo), None, None)
     A = _operator(options, shape)
     if options.measured:
-        return Measured(A, _photo_as_measurements(options, A), None, None)
-    truth = read_image(options.photo, size=shape[-1], crop=options.crop)
+        return Measured(A, _photo_as_measurements(options, A, crop), None, None)
+    truth = read_image(options.photo, size=shape[-1], crop=crop)
     y = operators.measure(A, truth, noise=options.noise, rng=options.seed)
     return Measured(A, y, truth, options.noise)
 
@@ -105,15 +109,16 @@ def _operator(options: argparse.Namespace, shape: tuple[int, int, int]) -> Linea
         raise ValueError(f"--{task.option} {level}: {error}" if task.option else str(error)) from None
 
 
-def _photo_as_measurements(options: argparse.Namespace, A: LinearOperator) -> Tensor:
-    """Read a photo that is itself the measurements: its size must be what the operator gives."""
+def _photo_as_measurements(options: argparse.Namespace, A: LinearOperator, crop: Box | None) -> Tensor:
+    """Read a photo that is itself the measurements: its size must be what the operator gives, or a face is cut out."""
     if len(A.shape_out) != 3:
         raise ValueError(
             f"--measured does not go with --task {options.task}: an image file cannot hold its measurements "
             "(for a photo with holes give --mask)"
         )
     channels, height, width = A.shape_out
-    photo = read_image(options.photo, crop=options.crop)
+    fitted = width if isinstance(options.crop, str) else None  # nobody can choose the size of a face in a photo
+    photo = read_image(options.photo, size=fitted, crop=crop)
     if tuple(photo.shape[-2:]) != (height, width):
         raise ValueError(
             f"{options.photo} is {photo.shape[-1]}×{photo.shape[-2]}, but --task {options.task} on this generator "

@@ -10,6 +10,8 @@ import torch
 import ilo
 from ilo.assets import fetch
 from ilo.auto.plan import Auto
+from ilo.cli.cropping import crop_of, look_for_face, place_of
+from ilo.cli.folder import recover_folder
 from ilo.cli.measuring import Measured, look_at, measured, settle
 from ilo.cli.measuring import add_arguments as add_measurements
 from ilo.cli.results import folder_for, write_results
@@ -42,8 +44,13 @@ each pixel, from black (none) to white (a quarter of the range from black to whi
 that were tried, with the error of each on the measurements held out.
 
 The default generator makes 64×64 faces: the photo is cropped to its central square (or --crop) and resized to
-64×64, and the face should fill it as in a passport photo. Another generator, such as a StyleGAN2 checkpoint, brings its
-own size: --generator network.pkl (NVIDIA's .pkl, rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
+64×64, and the face should fill it as in a passport photo. In a photo of any other size and framing, --crop face finds
+it, and what is recovered by inpainting or super-resolution is put back into the photo: pasted.png (with any --crop).
+A folder of photos is recovered photo by photo, each into a folder of its own below PHOTOS-recovered (or --out), with a
+table of all, photos.csv; what was interrupted goes on where it was.
+
+Another generator, such as a StyleGAN2 checkpoint, brings its own size: --generator network.pkl (NVIDIA's .pkl,
+rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
 """
 
 
@@ -57,14 +64,23 @@ DESCRIPTION = DESCRIPTION.format(tasks="\n".join(_example(*item) for item in TAS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photo", type=Path, help="image file: the truth, or with --mask/--measured the measurements")
+    parser.add_argument(
+        "photo",
+        type=Path,
+        help="image file: the truth, or with --mask/--measured the measurements; or a folder of such",
+    )
     parser.add_argument("--task", metavar="TASK", choices=[*TASKS], default="inpaint", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=None, help="folder for the results (default: PHOTO-recovered)")
     problem = parser.add_argument_group("the measurements")
     add_measurements(problem)
     problem.add_argument("--mask", type=Path, help="inpaint: image of what is seen (white) and missing (black)")
     problem.add_argument("--measured", action="store_true", help="the photo is the measurements, not the truth")
-    problem.add_argument("--crop", type=_crop, help="LEFT,TOP,RIGHT,BOTTOM in pixels (default: the central square)")
+    problem.add_argument(
+        "--crop",
+        type=crop_of,
+        help="LEFT,TOP,RIGHT,BOTTOM in pixels, of which the central square is taken; face: the face in the photo, "
+        "framed as the generator's are; face:2: the second largest (default: the central square)",
+    )
     _add_solver(parser.add_argument_group("the solver"))
 
 
@@ -97,31 +113,32 @@ def _add_solver(solver) -> None:
     solver.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _crop(text: str) -> tuple[int, int, int, int]:
-    try:
-        left, top, right, bottom = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected LEFT,TOP,RIGHT,BOTTOM, got {text!r}") from None
-    return left, top, right, bottom
-
-
 def run(options: argparse.Namespace) -> int:
-    """Recover the photo, write the results, return the exit code 0. Errors are `ilo.cli.main.main`'s to report."""
+    """Recover the photo, or those of a folder; return the exit code. Errors are `ilo.cli.main.main`'s to report."""
     settle(options)
     _settle_solver(options)
+    if options.photo.is_dir():
+        G = _generator(options)
+        return recover_folder(options, lambda of_one: _recover_one(of_one, G))
+    _recover_one(options)
+    return 0
+
+
+def _recover_one(options: argparse.Namespace, G: Generator | None = None) -> None:
+    """Recover one photo and write the results. G: loaded here if it is not given, once the photo has been looked at."""
     out = folder_for(options)
-    look_at(options)
-    G = _generator(options)
-    seen = measured(options, G.image_shape)
+    face = look_for_face(options, look_at(options))
+    G = _generator(options) if G is None else G
+    place = place_of(options, face, G)
+    seen = measured(options, G.image_shape, place.crop)
     if seen.truth is not None:
         fetch("lpips-alex")  # now rather than after the work
     copies = options.samples if options.rounds == "auto" else options.restarts
     if report := ilo.generators.memory_report(G, copies):
         print(f"memory: {report} (flags: --half, --checkpointing, --samples or --restarts)", flush=True)
     result = _recover(options, G, seen)
-    written = write_results(out, options, result, seen)
+    written = write_results(out, options, result, seen, place)
     print(f"status: {result.status[0]}; wrote to {out}: {', '.join(written)}")
-    return 0
 
 
 def _settle_solver(options: argparse.Namespace) -> None:

@@ -6,12 +6,16 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from torch import Tensor
 
 from ilo import metrics
+from ilo.assets import sha256_of
+from ilo.cli.cropping import Place, pasted
 from ilo.cli.measuring import Measured
 from ilo.files import written_atomically
 from ilo.images import write_image
@@ -25,7 +29,8 @@ SHOWN_AS = {  # the names of `ilo.study.METHODS`
     "csgm": "CSGM",
 }
 NAMES = (
-    "recovered.png", "comparison.png", "result.safetensors", "sharp.png", "spread.png", "tries.csv", "report.json",
+    "recovered.png", "comparison.png", "result.safetensors", "sharp.png", "spread.png", "tries.csv", "pasted.png",
+    "report.json",
 )  # fmt: skip
 
 
@@ -38,11 +43,7 @@ def folder_for(options: argparse.Namespace) -> Path:
         OSError: it cannot be written.
     """
     out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{nearest} is a file, so the results cannot go to {out}: name a folder by --out")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"the results cannot be written to {out}: name a folder of yours by --out")
+    check_folder(out)
     earlier = _photo_of(out)
     if earlier is None and (others := [name for name in NAMES if (out / name).exists()]):
         raise ValueError(
@@ -55,6 +56,20 @@ def folder_for(options: argparse.Namespace) -> Path:
     return out
 
 
+def check_folder(out: Path) -> None:
+    """OSError unless the folder `out` can be made or written to."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file, so the results cannot go to {out}: name a folder by --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"the results cannot be written to {out}: name a folder of yours by --out")
+
+
+def asked_of(options: argparse.Namespace) -> dict[str, Any]:
+    """All options as they were given or settled."""
+    return {name: value for name, value in vars(options).items() if name != "run"}
+
+
 def _photo_of(out: Path) -> Path | None:
     """The photo that the results in a folder are of; None where there are none."""
     try:
@@ -63,7 +78,7 @@ def _photo_of(out: Path) -> Path | None:
         return None
 
 
-def write_results(out: Path, options: argparse.Namespace, result: Result, seen: Measured) -> list[str]:
+def write_results(out: Path, options: argparse.Namespace, result: Result, seen: Measured, place: Place) -> list[str]:
     """Write images, result and report of the one problem; say its scores; return the files' names.
 
     All are written aside, and then take the places of an earlier recovery's files, of which none is left.
@@ -73,7 +88,7 @@ def write_results(out: Path, options: argparse.Namespace, result: Result, seen: 
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".writing-", ignore_cleanup_errors=True) as aside:
-            written = _write(Path(aside), options, result, seen)
+            written = _write(Path(aside), options, result, seen, place)
             for name in set(NAMES) - set(written):
                 (out / name).unlink(missing_ok=True)
             for name in written:
@@ -102,7 +117,7 @@ def _rescued(result: Result) -> str:
     return "There was no room for the result elsewhere: make room, and recover again"
 
 
-def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measured) -> list[str]:
+def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measured, place: Place) -> list[str]:
     images = result.images.cpu().clamp(-1, 1)  # a StyleGAN2's are not bounded; the saved result keeps them as they are
     result.save(out / "result.safetensors")
     write_image(out / "recovered.png", images[0])
@@ -111,15 +126,20 @@ def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measure
     if options.rounds == "auto":
         columns |= _write_what_auto_adds(out, result)
         written += ["sharp.png", "spread.png", "tries.csv"]
+    if (whole := pasted(options, place, images)) is not None:
+        write_image(out / "pasted.png", whole)
+        written.append("pasted.png")
     scores = {}
     if seen.truth is not None:
         columns = {"Truth": seen.truth, **columns}
         scores = metrics.evaluate(images, seen.truth).iloc[0].to_dict()
         print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**scores))
     _write_comparison(out / "comparison.png", columns)
-    asked = {name: value for name, value in vars(options).items() if name != "run"}
+    asked = asked_of(options)
     found = {"status": result.status[0], **result.parameters, "objective": float(result.objective[0])}
-    report = {**asked, **found, **scores, "options": asked}  # some options and settings that were found share names
+    where = {**asdict(place), "photo_sha256": sha256_of(options.photo)}
+    # some options and settings that were found share names
+    report = {**asked, **where, **found, **scores, "options": asked}
     with written_atomically(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
     return [*written, "report.json"]
