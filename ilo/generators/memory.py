@@ -24,7 +24,7 @@ def peak_memory(G: Generator, batch: int = 1, start: int = 0) -> int:
     Nothing is computed: the forward and the backward pass run on tensors without content, whose lives are watched.
     Counted are the state, its gradient, and everything that layers and autograd keep meanwhile; not counted are the
     optimiser's two copies of the variables, the objective, and workspace of the convolution library, which depends on
-    the processor: a process on a CPU took from a third more to twice as much.
+    the processor: a process on a CPU took from a third more to 2.2 times as much.
     """
     check_kind(G, Generator, "G")
     batch, (start, _) = check_count(batch, "batch"), G.span(start, None)
