@@ -37,7 +37,8 @@ def test_every_frame_is_there_and_the_first_is_recovers_own(dcgan, problem, film
     A, y, x = problem
     assert film.images.shape == x.shape
     assert len(film.status) == len(film.seconds) == len(film.objective) == len(x)
-    alone = ilo.recover(dcgan, A, y[:1], rounds=ROUNDS, restarts=2, progress=False)
+    start = ilo.linear_start(dcgan, A, y[:1], restarts=2)
+    alone = ilo.recover(dcgan, A, y[:1], rounds=ROUNDS, start=start, restarts=2, progress=False)
     assert torch.equal(film.images[:1], alone.images)
     assert torch.equal(film.images[-1:], film.last.images)
 
