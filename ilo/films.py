@@ -61,7 +61,7 @@ def recover_frames(
     Args:
         G, A: as of `ilo.recover`. One operator measures all frames: it is not drawn anew for each.
         frames: measurements (T, ...), finite, in the order of time.
-        rounds: of the first frame. None: `ilo.paper_rounds(G)`. A first round at layer 0 starts from `ilo.linear_start`.
+        rounds: of the first frame. None: `ilo.paper_rounds(G)`. A first round at layer 0 starts at `ilo.linear_start`.
         later: of every later frame, which starts at the input of its layer that the frame before ended at, with a
             fresh optimiser; its radius is that of the ball about it. None: the last of `rounds`, with a fifth of its
             steps. It must be at the layer of the last of `rounds`.
