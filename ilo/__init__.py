@@ -30,6 +30,7 @@ _HOMES = {
     "constant": "ilo.solver.rounds",
     "csgm_rounds": "ilo.solver.schedules",
     "feature_prior": "ilo.solver.whitened",
+    "flicker": "ilo.films",
     "keep_norm": "ilo.solver.rounds",
     "keep_norms": "ilo.solver.rounds",
     "latent_rounds": "ilo.solver.schedules",
@@ -42,13 +43,14 @@ _HOMES = {
     "project_sphere": "ilo.solver.projections",
     "ramp": "ilo.solver.rounds",
     "recover": "ilo.recovery",
+    "recover_frames": "ilo.films",
     "release_rounds": "ilo.solver.schedules",
     "sample_adam": "ilo.solver.optimisers",
     "whitened_rounds": "ilo.solver.schedules",
 }
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
-    "arithmetic", "assets", "auto", "checks", "cli", "faces", "files", "images", "index", "interop", "metrics",
+    "arithmetic", "assets", "auto", "checks", "cli", "faces", "files", "films", "images", "index", "interop", "metrics",
     "perceptual", "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify",
     "watched", "widget",
 )  # fmt: skip
@@ -64,6 +66,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import cli as cli
     from ilo import faces as faces
     from ilo import files as files
+    from ilo import films as films
     from ilo import generators as generators
     from ilo import images as images
     from ilo import index as index
@@ -85,6 +88,8 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import watched as watched
     from ilo import widget as widget
     from ilo.auto.plan import Auto as Auto
+    from ilo.films import flicker as flicker
+    from ilo.films import recover_frames as recover_frames
     from ilo.recovery import recover as recover
     from ilo.solver.extended_range import AlternatingRound as AlternatingRound
     from ilo.solver.extended_range import JointRound as JointRound

@@ -173,6 +173,26 @@ def astronaut_face(size: int = 64) -> Tensor:
     return _to_tensor(_framed(Image.fromarray(astronaut()), size, (120, 0, 320, 200)))
 
 
+def astronaut_film(size: int = 64, frames: int = 24, *, zoom: float = 0.8, pan: float = 0.06) -> Tensor:
+    """The astronaut's face, panned to the right, back and to the left while the window shrinks: (T, 3, size, size).
+
+    The photo is that of `astronaut_face`. Frame t is a square window, resized with antialiasing: at first 185 pixels
+    wide, at last `zoom` times that, its centre moved by `pan`·sin(2πt/(T − 1)) sides.
+    """
+    from skimage.data import astronaut
+
+    check_count(size, "size", most=LARGEST)
+    check_count(frames, "frames", least=2)
+    photo = Image.fromarray(astronaut())
+    windows = []
+    for t in np.linspace(0, 1, frames):
+        side = 185 * (1 - (1 - zoom) * t)
+        left, top = 222 + pan * side * np.sin(2 * np.pi * t) - side / 2, 117 - 0.54 * side
+        box = (left, top, left + side, top + side)
+        windows.append(photo.resize((size, size), Image.Resampling.BICUBIC, box=tuple(float(n) for n in box)))
+    return torch.cat([_to_tensor(window) for window in windows])
+
+
 SAMPLE_PHOTOS = ("camera", "chelsea", "coffee", "hubble_deep_field", "moon", "rocket")
 
 

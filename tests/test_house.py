@@ -29,7 +29,7 @@ FLOORS = (
     ("solver", "faces"),
     ("auto",),
     ("recovery",),
-    ("baselines", "theory", "interop"),
+    ("baselines", "theory", "interop", "films"),
     ("study", "widget"),
     ("publish", "verify", "profiles"),
     ("report",),

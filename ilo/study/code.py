@@ -24,8 +24,8 @@ COUNTS = (
 CARRIES = ("ilo.checks", "ilo.files", "ilo.index", "ilo.provenance", "ilo.study.code", "ilo.study.fingerprint")
 # What arranges and presents results: a reader's own module may import it, and does not change with it.
 BESIDE = (
-    "ilo.__main__", "ilo.cli", "ilo.faces", "ilo.interop", "ilo.plots", "ilo.profiles", "ilo.publish", "ilo.report",
-    "ilo.reproduce", "ilo.study.brightness", "ilo.study.celeba", "ilo.study.choices", "ilo.study.cluster",
+    "ilo.__main__", "ilo.cli", "ilo.faces", "ilo.films", "ilo.interop", "ilo.plots", "ilo.profiles", "ilo.publish",
+    "ilo.report", "ilo.reproduce", "ilo.study.brightness", "ilo.study.celeba", "ilo.study.choices", "ilo.study.cluster",
     "ilo.study.experiment", "ilo.study.grid", "ilo.study.panels", "ilo.study.record", "ilo.study.store",
     "ilo.study.subjects", "ilo.verify", "ilo.watched", "ilo.widget",
 )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Films: the first frame is recovered in full, each later one from where the one before ended, in a few steps.
+
+The video mode of the ILO authors' release, without its faults: one operator measures all frames, the first frame is
+among the results, and the later frames' search is a `Round` like any other. A later frame stays in l1 balls about the
+solution before, so that what the measurements leave open does not jump from frame to frame.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ilo.checks import check_count, check_kind
+from ilo.generators.base import Generator
+from ilo.images import check_images
+from ilo.recovery import recover
+from ilo.solver import inputs
+from ilo.solver.linear_start import linear_start
+from ilo.solver.loop import progress_bar
+from ilo.solver.result import RoundsResult
+from ilo.solver.rounds import Round, SearchRound
+from ilo.solver.schedules import paper_rounds
+
+LATER = 0.2  # of the last round's steps, for every frame after the first
+
+
+@dataclass(frozen=True)
+class Film:
+    """What was found for each frame.
+
+    images: (T, C, H, W) in [−1, 1]. objective: (T,). status: one word per frame, as of `Result`.
+    seconds: wall time of each frame, the first one's start included.
+    first: the `RoundsResult` of the first frame.
+    last: of the last frame: its state goes on with another piece of the same film.
+    """
+
+    images: Tensor
+    objective: Tensor
+    status: list[str]
+    seconds: list[float]
+    first: RoundsResult
+    last: RoundsResult
+
+
+def recover_frames(
+    G: Generator,
+    A: Callable[[Tensor], Tensor],
+    frames: Tensor,
+    *,
+    rounds: Sequence[SearchRound] | None = None,
+    later: Round | None = None,
+    rng: int | torch.Generator = 0,
+    restarts: int = 4,
+    progress: bool = True,
+) -> Film:
+    """Recover the frames of a film from their measurements, one after the other.
+
+    Args:
+        G, A: as of `ilo.recover`. One operator measures all frames: it is not drawn anew for each.
+        frames: measurements (T, ...), finite, in the order of time.
+        rounds: of the first frame. None: `ilo.paper_rounds(G)`. A first round at layer 0 starts at `ilo.linear_start`.
+        later: of every later frame, which starts at the input of its layer that the frame before ended at, with a
+            fresh optimiser; its radius is that of the ball about it. None: the last of `rounds`, with a fifth of its
+            steps. It must be at the layer of the last of `rounds`.
+        rng: a seed for the starting latents of the first frame.
+        restarts: starting latents of the first frame.
+        progress: show a bar of frames (unless the environment sets TQDM_DISABLE).
+
+    Raises:
+        ValueError, TypeError: as `ilo.recover`; or `later` is at another layer, or no `Round`.
+    """
+    check_kind(G, Generator, "G")
+    frames = inputs.checked_measurements(G, inputs.moved(A, G), frames)
+    restarts = check_count(restarts, "restarts")
+    chosen = paper_rounds(G) if rounds is None else list(check_kind(rounds, Sequence, "rounds"))
+    inputs.check_rounds(G, chosen, restarts)
+    later = _later(chosen, later)
+    images, objective, status, seconds = [], [], [], []
+    with progress_bar(len(frames), progress) as bar:
+        for index in range(len(frames)):
+            began = time.perf_counter()
+            y = frames[index : index + 1]
+            if index == 0:
+                how: dict[str, Any] = {"rounds": chosen, "restarts": restarts, "rng": rng}
+                if chosen[0].layer == 0:
+                    how["start"] = linear_start(G, A, y, restarts=restarts, rng=rng)
+                result = first = recover(G, A, y, **how, progress=False)
+            else:
+                result = recover(G, A, y, rounds=[later], start=result.state, progress=False)
+            images.append(result.images)
+            objective.append(result.objective)
+            status += result.status
+            seconds.append(time.perf_counter() - began)
+            bar.update()
+    return Film(torch.cat(images), torch.cat(objective), status, seconds, first, result)
+
+
+def _later(rounds: Sequence[SearchRound], later: Round | None) -> Round:
+    if later is None:
+        last = rounds[-1]
+        later = replace(last, steps=max(1, round(LATER * last.steps))) if isinstance(last, Round) else None
+    if not isinstance(later, Round):
+        raise ValueError(
+            "the frames after the first need an ilo.Round, which starts where the one before ended: later="
+        )
+    if later.layer != rounds[-1].layer:
+        raise ValueError(
+            f"later frames start from the input of layer {rounds[-1].layer}, where the first frame ends, but later is "
+            f"a round at layer {later.layer}"
+        )
+    return later
+
+
+def flicker(images: Tensor, truth: Tensor) -> float:
+    """Return how much the recovered frames change, over how much the true ones do; 1 is right, 0 stands still.
+
+        mean |x̂_{t+1} − x̂_t| / mean |x_{t+1} − x_t|,   over frames, channels and pixels
+
+    Args:
+        images, truth: (T, C, H, W) in [−1, 1], T at least 2.
+
+    Raises:
+        ValueError: other shapes, a single frame, or true frames that are all alike.
+    """
+    check_images(images, "images")
+    check_images(truth, "truth")
+    if images.shape != truth.shape or len(truth) < 2:
+        raise ValueError(f"flicker is of two films alike, of 2 frames or more: {(*images.shape,)}, {(*truth.shape,)}")
+    moved = truth.double().diff(dim=0).abs().mean()
+    if moved == 0:
+        raise ValueError("the true film stands still: there is no change to compare with")
+    return float(images.to(truth).double().diff(dim=0).abs().mean() / moved)
