@@ -1,4 +1,4 @@
-"""StyleGAN, the first, plainly: its equations, as the paper and five programs have them, and the programs' files.
+"""StyleGAN, the first, plainly: its equations as the paper and FACTS of five programs state them, and their files.
 
 Nothing here is shared with `ilo.generators`: repeat and convolve, blur, noise, leaky ReLU, normalise, style. A network
 is a dictionary of what a training program would store for the format it is of (`stored`), from one set of effective
@@ -42,11 +42,6 @@ def effective(sizes=(4, 8, 16), channels=(6, 5, 4), z=7, w=9, depth=3, seed=0) -
     return out
 
 
-def convolutions(net: dict[str, torch.Tensor]) -> int:
-    """How many there are, the constant among them: two for every block."""
-    return sum(name.endswith(".map") for name in net)
-
-
 def styles(net: dict[str, torch.Tensor], z: torch.Tensor) -> torch.Tensor:
     """The mapping network: (B, z) -> (B, w)."""
     x = z / (z.square().mean(1, keepdim=True) + 1e-8).sqrt()
@@ -55,10 +50,11 @@ def styles(net: dict[str, torch.Tensor], z: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def synthesis(net, ws: torch.Tensor, epsilon: float, *, bias_first=False) -> torch.Tensor:
-    """Images of styles (B, n, w)."""
-    x = net["const"].repeat(len(ws), 1, 1, 1)
-    for k in range(convolutions(net)):
+def synthesis(net, ws: torch.Tensor, epsilon: float, *, bias_first=False, start=None, begin=0) -> torch.Tensor:
+    """Images of styles (B, n, w); from `start`, what leaves block `begin` − 1, on."""
+    x = net["const"].repeat(len(ws), 1, 1, 1) if start is None else start
+    count = sum(name.endswith(".map") for name in net)
+    for k in range(2 * begin, count):
         bias = net[f"{k}.bias"].reshape(1, -1, 1, 1)
         if k == 0:
             x = x + bias
@@ -101,7 +97,7 @@ def _turned(weight: torch.Tensor, k: int) -> torch.Tensor:
 
 def _parts(net):
     """k, the kernel without its gain √(2/fan_in), and the style without 1/√w and its 1."""
-    for k in range(convolutions(net)):
+    for k in range(sum(name.endswith(".map") for name in net)):
         kernel = net["const"] if k == 0 else _turned(net[f"{k}.weight"], k)
         kernel = kernel if k == 0 else kernel / math.sqrt(2 / kernel[0].numel())
         style = torch.cat([net[f"{k}.scale"], net[f"{k}.shift"]]) * math.sqrt(net[f"{k}.scale"].shape[1])
@@ -147,7 +143,7 @@ def _genforce(net):
         }
         out |= {f"{name}.style.weight": style, f"{name}.style.bias": style_bias}
     rgb = net["rgb.weight"] * math.sqrt(net["rgb.weight"].shape[1])
-    for i in range(convolutions(net) // 2):
+    for i in range(len(list(_parts(net))) // 2):
         out |= {f"synthesis.output{i}.weight": rgb, f"synthesis.output{i}.bias": net["rgb.bias"]}
     return out
 
@@ -196,6 +192,6 @@ def _rosinality(net):
         out[f"{block}.adain{i}.style.linear.weight_orig"] = style / math.sqrt(2)
         out[f"{block}.adain{i}.style.linear.bias"] = style_bias + one
     rgb = net["rgb.weight"] * math.sqrt(net["rgb.weight"].shape[1] / 2)
-    for i in range(convolutions(net) // 2):
+    for i in range(len(list(_parts(net))) // 2):
         out |= {f"generator.to_rgb.{i}.conv.weight_orig": rgb, f"generator.to_rgb.{i}.conv.bias": net["rgb.bias"]}
     return out

@@ -127,10 +127,9 @@ def run(options: argparse.Namespace) -> int:
 def _recover_one(options: argparse.Namespace, G: Generator | None = None) -> None:
     """Recover one photo and write the results. G: loaded here if it is not given, once the photo has been looked at."""
     out = folder_for(options)
-    photo = look_at(options)
-    face = look_for_face(options, photo)
+    face = look_for_face(options, look_at(options))
     G = _generator(options) if G is None else G
-    place = place_of(options, face, photo, G)
+    place = place_of(options, face, G)
     seen = measured(options, G.image_shape, place.crop)
     if seen.truth is not None:
         fetch("lpips-alex")  # now rather than after the work

@@ -114,9 +114,8 @@ def pulse(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float,
 
     It has its 100 steps whatever share the others take: its schedule is one of 100 steps, and in fewer it gets nowhere.
     """
-    steps = 100
-    found = baselines.pulse(G, A, y, steps=steps, lr=0.8, restarts=restarts, rng=rng, progress=False)
-    return _answer(found, restarts * steps)
+    found = baselines.pulse(G, A, y, lr=0.8, restarts=restarts, rng=rng, progress=False)
+    return _answer(found, restarts * 100)
 
 
 def whitened(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0) -> Answer:

@@ -10,9 +10,8 @@ rosinality    generator.progression.0.…           other gains, the bias before
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -33,18 +32,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """A format, and what tells it from others.
+    """A format, and the numbers that tell it from others.
 
-    rows: from a state dict, how many blocks it has, and words for the widths of the mapping network: every tensor that
-    is read. told: a name that no other format has. blocks, dense: patterns of the names that number its blocks and its
-    mapping layers; sizes: whether a block's number is its pixels; share: how many of these numbers are one block's.
-    epsilon: of the normalisation. equal: whether every layer has the gain √(2/fan_in). bias_first: whether the bias
-    comes before the blur.
+    blocks, dense: patterns of the names that number its blocks and its mapping layers; sizes: whether a block's number
+    is its pixels; share: how many of these numbers are one block's. epsilon: of the normalisation. equal: whether every
+    layer has the gain √(2/fan_in). bias_first: whether the bias comes before the blur. prefixes: of the names of the
+    mapping and the synthesis network.
     """
 
     title: str
-    rows: Callable[[Mapping[str, Any], int, Sequence[str]], Iterator[Row]]
-    told: str
     blocks: str
     dense: str
     sizes: bool = True
@@ -52,6 +48,7 @@ class Form:
     epsilon: float = 1e-8
     equal: bool = False
     bias_first: bool = False
+    prefixes: tuple[str, str] = field(default=("", ""))
 
     @property
     def what(self) -> str:
@@ -68,13 +65,54 @@ class Form:
         return count, max(1, len(dense))
 
 
+TENSORFLOW = Form("NVIDIA's TensorFlow", r"synthesis/(\d{1,6})x\1/", r"mapping/Dense(\d{1,6})/")
+GENFORCE = Form("genforce's", r"synthesis\.layer(\d{1,6})\.", r"mapping\.dense(\d{1,6})\.", sizes=False, share=2)
+PULSE = Form("PULSE's", r"blocks\.(\d{1,6})x\1\.", r"dense(\d{1,6})\.", epsilon=1e-5)
+LERNAPPARAT = Form(
+    "lernapparat's",
+    r"g_synthesis\.blocks\.(\d{1,6})x\1\.",
+    r"g_mapping\.dense(\d{1,6})\.",
+    epsilon=1e-5,
+    prefixes=("g_mapping.", "g_synthesis."),
+)
+ROSINALITY = Form(
+    "rosinality's",
+    r"generator\.progression\.(\d{1,6})\.",
+    r"style\.(\d{1,6})\.linear\.",
+    sizes=False,
+    epsilon=1e-5,
+    equal=True,
+    bias_first=True,
+)
+
+
+def form_of(names: Mapping[str, Any]) -> Form | None:
+    """The format of a state dict; None if it is none of these."""
+    told = {
+        "synthesis/4x4/Const/StyleMod/weight": TENSORFLOW,
+        "synthesis.layer0.const": GENFORCE,
+        "blocks.4x4.const": PULSE,
+        "g_synthesis.blocks.4x4.const": LERNAPPARAT,
+        "generator.progression.0.conv1.input": ROSINALITY,
+    }
+    return next((form for name, form in told.items() if name in names), None)
+
+
+def rows(form: Form, weights: Mapping[str, Any]) -> Iterator[Row]:
+    """Every tensor that is read of a state dict, in the order of the arithmetic."""
+    count, depth = form.counts(weights)
+    words = ["z", *(f"fc{i}" for i in range(depth - 1)), "w"]
+    make = {"NVIDIA's TensorFlow": _tensorflow, "genforce's": _genforce, "rosinality's": _rosinality}
+    yield from make.get(form.title, _pulse)(form, weights, count, words)
+
+
 def _convolutions(count: int) -> Iterator[tuple[int, int, str, str]]:
     """(k, pixels, the word for the channels that come in, and for those that leave)."""
     for k in range(2 * count):
         yield k, 4 << k // 2, f"conv{max(0, k - 1)}", f"conv{k}"
 
 
-def _tensorflow(weights: Mapping[str, Any], count: int, words: Sequence[str]) -> Iterator[Row]:
+def _tensorflow(form: Form, weights: Mapping[str, Any], count: int, words: list[str]) -> Iterator[Row]:
     for i, (before, after) in enumerate(pairwise(words)):
         yield Row(f"dense{i}.weight", f"mapping/Dense{i}/weight", (before, after), TURNED)
         yield Row(f"dense{i}.bias", f"mapping/Dense{i}/bias", (after,))
@@ -96,53 +134,45 @@ def _tensorflow(weights: Mapping[str, Any], count: int, words: Sequence[str]) ->
     yield Row("rgb.bias", "synthesis/ToRGB_lod0/bias", ("colours",))
 
 
-def _genforce(weights: Mapping[str, Any], count: int, words: Sequence[str]) -> Iterator[Row]:
-    for i, (before, after) in enumerate(pairwise(words)):
-        yield from _pair(f"dense{i}", f"mapping.dense{i}", after, before)
+def _genforce(form: Form, weights: Mapping[str, Any], count: int, words: list[str]) -> Iterator[Row]:
+    yield from _dense("mapping.dense{}", words)
     if "truncation.w_avg" in weights:
         yield Row("mean", "truncation.w_avg", ("w",))
     for k, size, before, after in _convolutions(count):
         name = f"synthesis.layer{k}"
         if k == 0:
             yield Row("const", f"{name}.const", (1, after, 4, 4))
-            yield Row("0.bias", f"{name}.bias", (after,))
         else:
-            yield from _pair(str(k), name, after, before, 3, 3)
+            yield Row(f"{k}.weight", f"{name}.weight", (after, before, 3, 3))
+        yield Row(f"{k}.bias", f"{name}.bias", (after,))
         yield Row(f"{k}.noise", f"{name}.apply_noise.weight", (after,))
         yield Row(f"{k}.map", f"{name}.apply_noise.noise", (1, 1, size, size))
-        yield from _pair(f"{k}.style", f"{name}.style", f"2 {after}", "w")
-    yield from _pair("rgb", f"synthesis.output{count - 1}", "colours", f"conv{2 * count - 1}", 1, 1)
+        yield from _style(k, f"{name}.style", after)
+    yield from _colours(f"synthesis.output{count - 1}", count)
 
 
-def _pulse(
-    weights: Mapping[str, Any],
-    count: int,
-    words: Sequence[str],
-    mapping: str = "",
-    synthesis: str = "",
-    noise: str = "",
-) -> Iterator[Row]:
-    """mapping, synthesis: before the names of these networks; noise: before that of the noise's strength."""
-    for i, (before, after) in enumerate(pairwise(words)):
-        yield from _pair(f"dense{i}", f"{mapping}dense{i}", after, before)
+def _pulse(form: Form, weights: Mapping[str, Any], count: int, words: list[str]) -> Iterator[Row]:
+    mapping, synthesis = form.prefixes
+    yield from _dense(mapping + "dense{}", words)
     for k, size, before, after in _convolutions(count):
         block = f"{synthesis}blocks.{size}x{size}"
+        name = f"{block}.{('const', 'conv')[k] if k < 2 else ('conv0_up', 'conv1')[k % 2]}"
         if k == 0:
-            yield Row("const", f"{block}.const", (1, after, 4, 4))
+            yield Row("const", name, (1, after, 4, 4))
             yield Row("0.bias", f"{block}.bias", (after,))
         else:
-            name = "conv" if k == 1 else ("conv0_up", "conv1")[k % 2]
-            yield from _pair(str(k), f"{block}.{name}", after, before, 3, 3)
+            yield Row(f"{k}.weight", f"{name}.weight", (after, before, 3, 3))
+            yield Row(f"{k}.bias", f"{name}.bias", (after,))
         epilogue = f"{block}.epi{1 + k % 2}"
-        yield Row(f"{k}.noise", f"{epilogue}.{noise}noise.weight", (after,))
-        yield from _pair(f"{k}.style", f"{epilogue}.style_mod.lin", f"2 {after}", "w")
-    yield from _pair("rgb", f"{synthesis}torgb", "colours", f"conv{2 * count - 1}", 1, 1)
+        yield Row(f"{k}.noise", f"{epilogue}.{'top_epi.' if mapping else ''}noise.weight", (after,))
+        yield from _style(k, f"{epilogue}.style_mod.lin", after)
+    yield from _colours(f"{synthesis}torgb", count)
 
 
-def _rosinality(weights: Mapping[str, Any], count: int, words: Sequence[str]) -> Iterator[Row]:
-    pair = partial(_pair, weight="weight_orig")
+def _rosinality(form: Form, weights: Mapping[str, Any], count: int, words: list[str]) -> Iterator[Row]:
     for i, (before, after) in enumerate(pairwise(words)):
-        yield from pair(f"dense{i}", f"style.{2 * i + 1}.linear", after, before)
+        yield Row(f"dense{i}.weight", f"style.{2 * i + 1}.linear.weight_orig", (after, before))
+        yield Row(f"dense{i}.bias", f"style.{2 * i + 1}.linear.bias", (after,))
     for k, size, before, after in _convolutions(count):
         block, i = f"generator.progression.{k // 2}", 1 + k % 2
         if k == 0:
@@ -151,63 +181,28 @@ def _rosinality(weights: Mapping[str, Any], count: int, words: Sequence[str]) ->
             yield Row(f"{k}.weight", f"{block}.conv1.0.weight", (before, after, 3, 3), (1, 0, 2, 3))
             yield Row(f"{k}.bias", f"{block}.conv1.0.bias", (after,))
         else:
-            yield from pair(str(k), f"{block}.conv{i}{'.1' if i == 1 else ''}.conv", after, before, 3, 3)
+            name = f"{block}.conv{i}{'.1' if i == 1 else ''}.conv"
+            yield Row(f"{k}.weight", f"{name}.weight_orig", (after, before, 3, 3))
+            yield Row(f"{k}.bias", f"{name}.bias", (after,))
         yield Row(f"{k}.noise", f"{block}.noise{i}.weight_orig", (1, after, 1, 1))
-        yield from pair(f"{k}.style", f"{block}.adain{i}.style.linear", f"2 {after}", "w")
-    yield from pair("rgb", f"generator.to_rgb.{count - 1}.conv", "colours", f"conv{2 * count - 1}", 1, 1)
+        yield Row(f"{k}.style.weight", f"{block}.adain{i}.style.linear.weight_orig", (f"2 {after}", "w"))
+        yield Row(f"{k}.style.bias", f"{block}.adain{i}.style.linear.bias", (f"2 {after}",))
+    name = f"generator.to_rgb.{count - 1}.conv"
+    yield Row("rgb.weight", f"{name}.weight_orig", ("colours", f"conv{2 * count - 1}", 1, 1))
+    yield Row("rgb.bias", f"{name}.bias", ("colours",))
 
 
-def _pair(ours: str, name: str, *shape: int | str, weight: str = "weight") -> Iterator[Row]:
-    """A weight of this shape, in torch's layout, and its bias."""
-    yield Row(f"{ours}.weight", f"{name}.{weight}", shape)
-    yield Row(f"{ours}.bias", f"{name}.bias", shape[:1])
+def _dense(name: str, words: list[str]) -> Iterator[Row]:
+    for i, (before, after) in enumerate(pairwise(words)):
+        yield Row(f"dense{i}.weight", f"{name.format(i)}.weight", (after, before))
+        yield Row(f"dense{i}.bias", f"{name.format(i)}.bias", (after,))
 
 
-TENSORFLOW = Form(
-    "NVIDIA's TensorFlow",
-    _tensorflow,
-    "synthesis/4x4/Const/StyleMod/weight",
-    r"synthesis/(\d{1,6})x\1/",
-    r"mapping/Dense(\d{1,6})/",
-)
-GENFORCE = Form(
-    "genforce's",
-    _genforce,
-    "synthesis.layer0.const",
-    r"synthesis\.layer(\d{1,6})\.",
-    r"mapping\.dense(\d{1,6})\.",
-    sizes=False,
-    share=2,
-)
-PULSE = Form("PULSE's", _pulse, "blocks.4x4.const", r"blocks\.(\d{1,6})x\1\.", r"dense(\d{1,6})\.", epsilon=1e-5)
-LERNAPPARAT = Form(
-    "lernapparat's",
-    partial(_pulse, mapping="g_mapping.", synthesis="g_synthesis.", noise="top_epi."),
-    "g_synthesis.blocks.4x4.const",
-    r"g_synthesis\.blocks\.(\d{1,6})x\1\.",
-    r"g_mapping\.dense(\d{1,6})\.",
-    epsilon=1e-5,
-)
-ROSINALITY = Form(
-    "rosinality's",
-    _rosinality,
-    "generator.progression.0.conv1.input",
-    r"generator\.progression\.(\d{1,6})\.",
-    r"style\.(\d{1,6})\.linear\.",
-    sizes=False,
-    epsilon=1e-5,
-    equal=True,
-    bias_first=True,
-)
+def _style(k: int, name: str, after: str) -> Iterator[Row]:
+    yield Row(f"{k}.style.weight", f"{name}.weight", (f"2 {after}", "w"))
+    yield Row(f"{k}.style.bias", f"{name}.bias", (f"2 {after}",))
 
 
-def form_of(names: Mapping[str, Any]) -> Form | None:
-    """The format of a state dict; None if it is none of these."""
-    forms = (TENSORFLOW, GENFORCE, PULSE, LERNAPPARAT, ROSINALITY)
-    return next((form for form in forms if form.told in names), None)
-
-
-def rows(form: Form, weights: Mapping[str, Any]) -> Iterator[Row]:
-    """Every tensor that is read of a state dict, in the order of the arithmetic."""
-    count, depth = form.counts(weights)
-    return form.rows(weights, count, ["z", *(f"fc{i}" for i in range(depth - 1)), "w"])
+def _colours(name: str, count: int) -> Iterator[Row]:
+    yield Row("rgb.weight", f"{name}.weight", ("colours", f"conv{2 * count - 1}", 1, 1))
+    yield Row("rgb.bias", f"{name}.bias", ("colours",))

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ilo.generators.checkpoints.first_forms import FUSED, TENSORFLOW, Form, rows
-from ilo.generators.checkpoints.names import check_settings, positive
-from ilo.generators.fit import Table
+from ilo.generators.checkpoints.names import positive
+from ilo.generators.fit import Table, fit
 from ilo.generators.stylegan.network import GAIN
-from ilo.generators.stylegan.table import check
+from ilo.generators.stylegan.table import MOST
 from ilo.rng import stream
 
 # Settings of TensorFlow's networks, and what each must be where it is told.
@@ -30,10 +30,12 @@ EXPECTED = {
 
 def check_first(form: Form, weights: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """The names of the tensors that are read; ValueError naming the first setting or tensor that does not fit."""
-    if form is TENSORFLOW:
-        check_settings(settings, EXPECTED, form.what)
+    for name, expected in EXPECTED.items() if form is TENSORFLOW else ():
+        found = settings.get(name, expected)
+        if found is not None and found != expected:  # None: the default
+            raise ValueError(f"{form.what}, with {name} = {str(found)[:40]}, where only {expected} is supported")
     table: Table = {row.name: row.shape for row in rows(form, weights)}
-    sizes = check(weights, table, form.what)
+    sizes = fit(weights, table, form.what, MOST | {f"fc{i}": MOST["w"] for i in range(form.counts(weights)[1])})
     for name, shape in table.items():
         for word in shape:
             if isinstance(word, str) and word.startswith("2 ") and sizes[word] != 2 * sizes[word[2:]]:
@@ -52,8 +54,7 @@ def from_first(form: Form, weights: Mapping[str, Tensor], settings: Mapping[str,
         raw[row.ours] = tensor if row.axes is None else tensor.permute(row.axes)
     count, depth = form.counts(weights)
     like = raw["const"]
-    numbers = {"synthesis.epsilon": form.epsilon, "synthesis.bias_first": float(form.bias_first)}
-    out = {name: torch.tensor(value).to(like) for name, value in numbers.items()}
+    out = {name: torch.tensor(value).to(like) for name, value in _numbers(form).items()}
     rate = 100.0 if form.equal else positive(settings, "mapping_lrmul", 0.01) / 0.01
     for i in range(depth):
         out[f"mapping.fc{i}.weight"] = raw[f"dense{i}.weight"] * rate
@@ -61,8 +62,7 @@ def from_first(form: Form, weights: Mapping[str, Tensor], settings: Mapping[str,
     if "mean" in raw:
         out["mapping.w_avg"] = raw["mean"].flatten()
     for k in range(2 * count):
-        size = 4 << k // 2
-        name = f"synthesis.b{size}.conv{k % 2}"
+        size, name = 4 << k // 2, f"synthesis.b{4 << k // 2}.conv{k % 2}"
         if k == 0:
             out["synthesis.b4.const"] = raw["const"][0] + raw.get("0.bias", torch.zeros(1).to(like))[:, None, None]
         else:
@@ -74,6 +74,10 @@ def from_first(form: Form, weights: Mapping[str, Tensor], settings: Mapping[str,
     out["synthesis.torgb.weight"] = weight * math.sqrt((2 if form.equal else 1) / weight.shape[1])
     out["synthesis.torgb.bias"] = raw["rgb.bias"]
     return {name: value.contiguous() for name, value in out.items()}
+
+
+def _numbers(form: Form) -> dict[str, float]:
+    return {"synthesis.epsilon": form.epsilon, "synthesis.bias_first": float(form.bias_first)}
 
 
 def _doubling(kernel: Tensor, size: int, form: Form) -> Tensor:

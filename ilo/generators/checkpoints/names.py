@@ -50,14 +50,6 @@ def positive(settings: Mapping[str, Any], name: str, default: float | None = Non
     return value
 
 
-def check_settings(settings: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
-    """ValueError naming the first setting that is told (None: the default) and is not what is expected."""
-    for name, value in expected.items():
-        found = settings.get(name)
-        if found is not None and found != value:
-            raise ValueError(f"{what}, with {name} = {str(found)[:40]}, where only {value} is supported")
-
-
 def from_rosinality(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn a state dict of the generator of rosinality/stylegan2-pytorch into NVIDIA's StyleGAN2-ADA names.
 

@@ -38,9 +38,10 @@ from ilo.generators.checkpoints.tensors import Unusable, View, check_room
 from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, read_zipped
 from ilo.generators.checkpoints.unpickle import Budget
 from ilo.generators.dcgan_layers import check_dcgan, dcgan, dcgan_table, is_counter
+from ilo.generators.fit import fit
 from ilo.generators.stylegan.build import stylegan2
 from ilo.generators.stylegan.first import MARK, WHAT, first_table, stylegan1
-from ilo.generators.stylegan.table import check, nvidia_table, resolutions
+from ilo.generators.stylegan.table import MOST, check, nvidia_table, resolutions
 
 FORMAT = "ilo-generator-1"
 LARGEST_HEADER = 4 * 2**20  # bytes of a safetensors file's; StyleGAN2-1024's has 20,000
@@ -231,7 +232,7 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
         return Checkpoint("stylegan", from_first(form, _tensors(saved, names, size), settings))
     if MARK in saved:
         table = first_table(saved)
-        check(saved, table, WHAT)
+        fit(saved, table, WHAT, MOST)
         return Checkpoint("stylegan", _tensors(saved, table, size))
     if is_tensorflow(saved):
         check_tensorflow(saved, attributes or {})

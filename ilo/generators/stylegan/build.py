@@ -29,9 +29,10 @@ from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
 from ilo.generators.fit import same_dtype
+from ilo.generators.labels import label_vector
 from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
 from ilo.generators.stylegan.spaces import MappingNetwork, entrance
-from ilo.generators.stylegan.table import WHAT, check, convolutions, nvidia_table, resolutions
+from ilo.generators.stylegan.table import WHAT, check, nvidia_table, resolutions
 
 SPACES = ("paper", "z", "w", "w+")
 NOISES = ("fixed", "free", "zero")
@@ -81,8 +82,9 @@ def _stylegan2(weights, space, noise, truncation, label, clamp, name) -> Generat
     sizes = resolutions(weights)
     num_ws = 2 * len(sizes)
     mapping = MappingNetwork(weights)
-    way = entrance(mapping, space, truncation, label, num_ws)
-    maps = noise_maps(weights, convolutions(weights)[1:])  # the constant has none
+    vector = label_vector(label, mapping.num_classes).to(mapping.w_avg)
+    way = entrance(mapping, space, truncation, vector, label, num_ws)
+    maps = noise_maps(weights, sizes)
     start = Start(way.module, weights["synthesis.b4.const"], maps if noise == "fixed" else {})
     styles = {"style_key": way.key, "to_w": way.to_w}
     blocks = [Block(weights, size, **styles, clamp=clamp, last=size == sizes[-1]) for size in sizes]
@@ -179,6 +181,7 @@ def to_rgb(weights: Mapping[str, Tensor], prefix: str, *, clamp: float | None) -
     return ToRGB(weight, weights[f"{prefix}.bias"], affine, clamp=clamp)
 
 
-def noise_maps(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """noise_0, noise_1, … of these convolutions, in the order they are read, each (1, h, w)."""
-    return {f"noise_{i}": weights[f"synthesis.{name}.noise_const"][None] for i, name in enumerate(names)}
+def noise_maps(weights: Mapping[str, Tensor], sizes: Sequence[int]) -> dict[str, Tensor]:
+    """noise_0, noise_1, … in the order they are read, each (1, h, w)."""
+    names = [f"synthesis.b{size}.{conv}.noise_const" for size in sizes for conv in ("conv0", "conv1")][1:]
+    return {f"noise_{i}": weights[key][None] for i, key in enumerate(names)}

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
-from ilo.generators.fit import Table, numbered, same_dtype
-from ilo.generators.stylegan.build import Start, check_options, noise_maps
+from ilo.generators.fit import Table, fit, numbered, same_dtype
+from ilo.generators.stylegan.build import Start, check_options, entrance
 from ilo.generators.stylegan.network import SLOPE
-from ilo.generators.stylegan.spaces import MappingNetwork, entrance
-from ilo.generators.stylegan.table import check, convolutions, mapping, resolutions
+from ilo.generators.stylegan.spaces import MappingNetwork
+from ilo.generators.stylegan.table import MOST, mapping, resolutions
 
 WHAT = "this looks like StyleGAN"
 MARK = "synthesis.b4.conv0.noise_strength"  # StyleGAN2 has no noise on its constant
@@ -57,11 +57,14 @@ def stylegan1(
     """
     check_options(space, noise, truncation)
     table = first_table(weights)
-    check(weights, table, WHAT)
+    fit(weights, table, WHAT, MOST | {f"fc{i}": MOST["w"] for i in range(len(table))})
     same_dtype(weights, table, WHAT)
     sizes = resolutions(weights)
-    way = entrance(MappingNetwork(weights), space, truncation, None, 2 * len(sizes))
-    maps = noise_maps(weights, convolutions(weights))
+    network = MappingNetwork(weights)
+    way = entrance(network, space, truncation, torch.zeros(0).to(network.w_avg), None, 2 * len(sizes))
+    maps = {
+        f"noise_{i}": weights[f"synthesis.{conv}.noise_const"][None] for i, conv in enumerate(convolutions(weights))
+    }
     free = {key: tuple(value.shape) for key, value in maps.items()} if noise == "free" else {}
     blocks = [Block(weights, size, style_key=way.key, to_w=way.to_w, last=size == sizes[-1]) for size in sizes]
     return Generator(
@@ -72,6 +75,11 @@ def stylegan1(
         variables=("features", "latents", "styles", *free),
         prior=way.prior,
     )
+
+
+def convolutions(weights: Mapping[str, Any]) -> list[str]:
+    """b4.conv0, b4.conv1, b8.conv0, …: what has a style and a noise map, in their order."""
+    return [f"b{size}.{conv}" for size in resolutions(weights) for conv in ("conv0", "conv1")]
 
 
 def first_table(weights: Mapping[str, Any]) -> Table:

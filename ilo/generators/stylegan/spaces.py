@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import State
-from ilo.generators.labels import AddFixed, label_vector
+from ilo.generators.labels import AddFixed
 from ilo.generators.stylegan.network import EPS, GAIN, SLOPE
 from ilo.rng import stream
 
@@ -85,14 +85,14 @@ def entrance(
     mapping: MappingNetwork,
     space: str,
     truncation: float,
+    vector: Tensor,
     label: int | Sequence[float] | None,
     num_ws: int,
 ) -> Entrance:
     """The entrance of a space (`ilo.generators.stylegan.build`) to a generator that takes `num_ws` styles.
 
-    label: class index, or one weight per class; None: the mean of the classes, if there are any.
+    vector: the label's weights of the classes; `label` as it was given, None for none.
     """
-    vector = label_vector(label, mapping.num_classes).to(mapping.w_avg)
     truncate, one = Truncation(mapping.w_avg, truncation), (mapping.z_dim,)
     if space == "paper":
         labels = torch.eye(mapping.num_classes) if label is None else vector[None]

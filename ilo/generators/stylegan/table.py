@@ -21,11 +21,6 @@ def resolutions(weights: Mapping[str, Any]) -> list[int]:
     return sizes
 
 
-def convolutions(weights: Mapping[str, Any]) -> list[str]:
-    """b4.conv0, b4.conv1, b8.conv0, …: what may have a style and a noise map, in their order."""
-    return [f"b{size}.{conv}" for size in resolutions(weights) for conv in ("conv0", "conv1")]
-
-
 def nvidia_table(weights: Mapping[str, Any]) -> Table:
     """The table of a state dict with the blocks and the mapping layers that `weights` has."""
     table: Table = {"synthesis.b4.const": ("4", 4, 4)}
@@ -66,12 +61,11 @@ def mapping(names: Sequence[str], first: str) -> Table:
     return table
 
 
-def check(weights: Mapping[str, Any], table: Table, what: str = WHAT) -> dict[str, int]:
-    """The sizes that a StyleGAN's table leaves open; ValueError naming the first tensor that does not fit it."""
+def check(weights: Mapping[str, Any], table: Table, what: str = WHAT) -> None:
+    """ValueError naming the first tensor of `weights` that does not fit a StyleGAN2's table."""
     sizes = fit(weights, table, what, MOST | {f"fc{i}": MOST["w"] for i in range(len(table))})
     if sizes.get("label+z", 2) <= sizes.get("label", 0):
         raise ValueError(
             f"{what}, but mapping.fc0.weight has the shape {tuple(weights['mapping.fc0.weight'].shape)}: it takes the "
             f"{sizes['label']} numbers that mapping.embed.weight and mapping.embed.bias make, and at least one more"
         )
-    return sizes
