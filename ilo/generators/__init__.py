@@ -7,7 +7,6 @@ from ilo.generators.dcgan_layers import dcgan
 from ilo.generators.loading import load
 from ilo.generators.memory import economical, memory_report, peak_memory
 from ilo.generators.stylegan.build import stylegan2
-from ilo.generators.stylegan.first import stylegan1
 from ilo.generators.stylegan.random import random_stylegan2
 
 __all__ = [
@@ -23,6 +22,5 @@ __all__ = [
     "open_checkpoint",
     "peak_memory",
     "random_stylegan2",
-    "stylegan1",
     "stylegan2",
 ]

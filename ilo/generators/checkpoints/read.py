@@ -1,17 +1,16 @@
-"""Generators from checkpoint files: StyleGAN, StyleGAN2, BigGAN and DCGAN, recognised by what the file holds.
+"""Generators from checkpoint files: StyleGAN2, BigGAN and DCGAN, recognised by what the file holds.
 
     file                                              read as
     safetensors                                       tensors, nothing else
     torch.save's, zipped or older (.pt, .pth)         `ilo.generators.checkpoints.torch_file`; its ``g_ema``, or all
     NVIDIA's pickle (.pkl): StyleGAN2-ADA's           `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
-        and TensorFlow's StyleGAN and StyleGAN2       the same, by `tensorflow_pickle`'s stand-ins; ``Gs``
+        and TensorFlow's StyleGAN2                    the same, by `tensorflow_pickle`'s stand-ins; ``Gs``
 
 Nothing in a file is run. `convert` writes what was read as safetensors, which any program can read safely.
 """
 
 import pickle
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,8 +23,6 @@ from torch import Tensor
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.generators.biggan_layers import biggan, biggan_table, check_biggan
-from ilo.generators.checkpoints.first_forms import PULSE, form_of
-from ilo.generators.checkpoints.first_names import check_first, from_first
 from ilo.generators.checkpoints.names import ROSINALITY, from_nvidia, from_rosinality, positive, rosinality_table
 from ilo.generators.checkpoints.nvidia_pickle import read_nvidia_pickle
 from ilo.generators.checkpoints.tensorflow_names import (
@@ -38,10 +35,8 @@ from ilo.generators.checkpoints.tensors import Unusable, View, check_room
 from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, read_zipped
 from ilo.generators.checkpoints.unpickle import Budget
 from ilo.generators.dcgan_layers import check_dcgan, dcgan, dcgan_table, is_counter
-from ilo.generators.fit import fit
 from ilo.generators.stylegan.build import stylegan2
-from ilo.generators.stylegan.first import MARK, WHAT, first_table, stylegan1
-from ilo.generators.stylegan.table import MOST, check, nvidia_table, resolutions
+from ilo.generators.stylegan.table import check, nvidia_table, resolutions
 
 FORMAT = "ilo-generator-1"
 LARGEST_HEADER = 4 * 2**20  # bytes of a safetensors file's; StyleGAN2-1024's has 20,000
@@ -57,8 +52,8 @@ DTYPES = {
 class Checkpoint:
     """A generator's weights, in the names and scales that its builder takes.
 
-    kind: "stylegan", "stylegan2", "biggan" or "dcgan". weights: name → tensor, the floating ones all
-    float32 or all float64. clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None.
+    kind: "stylegan2", "biggan" or "dcgan". weights: name → tensor, the floating ones all float32 or all float64.
+    clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None.
     """
 
     kind: str
@@ -66,7 +61,7 @@ class Checkpoint:
     clamp: float | None = None
 
     def build(self, **options: Any) -> Generator:
-        """Build the generator; `options` go to `stylegan1`, `stylegan2`, `biggan` or `dcgan`.
+        """Build the generator; `options` go to `stylegan2`, `biggan` or `dcgan`.
 
         Raises:
             ValueError: tensors are missing or do not fit, or an option's value is none of those allowed.
@@ -74,8 +69,6 @@ class Checkpoint:
         """
         if self.kind == "stylegan2":
             return stylegan2(self.weights, **{"clamp": self.clamp, **options})
-        if self.kind == "stylegan":
-            return stylegan1(self.weights, **options)
         if self.kind == "biggan":
             return biggan(self.weights, **options)
         return dcgan(self.weights, **options)
@@ -83,14 +76,14 @@ class Checkpoint:
     def describe(self) -> str:
         """What it is, in a line: kind, size of its images, classes, parameters and clamp."""
         count, classes = sum(value.numel() for value in self.weights.values()), 0
-        if self.kind in ("stylegan", "stylegan2"):
+        if self.kind == "stylegan2":
             size = resolutions(self.weights)[-1]
             embedding = self.weights.get("mapping.embed.weight")
             classes = 0 if embedding is None else embedding.shape[1]
         else:
             size = self.build().image_shape[-1]
             classes = len(self.weights["shared.weight"]) if self.kind == "biggan" else 0
-        kind = {"stylegan": "StyleGAN", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN"}[self.kind]
+        kind = {"stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN"}[self.kind]
         conditional = f"{classes} classes" if classes else "no classes"
         clamp = "" if self.clamp is None else f", convolutions clamped to ±{self.clamp:g}"
         return f"{kind}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
@@ -99,8 +92,7 @@ class Checkpoint:
 def open_checkpoint(path: str | Path, **options: Any) -> Generator:
     """Build the generator of a checkpoint file, called by the file's stem unless the option `name` says otherwise.
 
-    StyleGAN has the options space, noise, truncation (`stylegan1`), StyleGAN2 label besides (`stylegan2`), BigGAN label
-    (`biggan`). PULSE keeps StyleGAN in two files: give synthesis.pt, with mapping.pt beside it.
+    StyleGAN2 has the options space, noise, truncation, label (`stylegan2`), BigGAN has label (`biggan`).
 
     Raises:
         FileNotFoundError: no such file.
@@ -140,12 +132,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
-        with ExitStack() as files:  # tensors are read at the end, and from all of them
-            file, size = files.enter_context(open(path, "rb")), path.stat().st_size
+        with open(path, "rb") as file:
+            size = path.stat().st_size
             head = file.read(16)
             file.seek(0)
             if head.startswith((b"PK\x03\x04", LEGACY_TORCH)):
-                return _recognised(*_with_mapping(_read_torch(file, size), size, path, files))
+                return _recognised(_read_torch(file, size), size)
             if head.startswith(b"\x80"):
                 network = read_nvidia_pickle(file)
                 return _recognised(network.weights, size, network.attributes)
@@ -200,24 +192,10 @@ def _read_torch(file: BinaryIO, size: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = {View: "a tensor", list: "a list", tuple: "a tuple"}.get(type(content), "something else")
         raise ValueError(f"it holds {kind}, not a state dict")
-    keys = ("g_ema", "G_ema", "g_running", "generator_smooth", "netG_state_dict", "state_dict")
+    keys = ("g_ema", "G_ema", "netG_state_dict", "state_dict")
     weights = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     weights = {key.removeprefix("module."): value for key, value in weights.items() if isinstance(key, str)}
     return {**weights, "latent_avg": content["latent_avg"]} if "latent_avg" in content else weights
-
-
-def _with_mapping(saved: dict[str, Any], size: int, path: Path, files: ExitStack) -> tuple[dict[str, Any], int]:
-    """PULSE's StyleGAN with the mapping network that it keeps in a second file, and the bytes of both."""
-    if form_of(saved) is not PULSE or any(name.startswith("dense") for name in saved):
-        return saved, size
-    other = path.with_name(path.name.replace("synthesis", "mapping"))
-    if other == path or not other.is_file():
-        raise ValueError(
-            "it is the synthesis network of PULSE's StyleGAN alone: put its mapping network beside it, the two called "
-            "synthesis.pt and mapping.pt, and give the first"
-        )
-    file, more = files.enter_context(other.open("rb")), other.stat().st_size
-    return {**_read_torch(file, more), **saved}, size + more
 
 
 def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, Any] | None = None) -> Checkpoint:
@@ -226,14 +204,6 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
     def has(*beginnings: str) -> bool:
         return any(name.startswith(beginnings) for name in saved)
 
-    if form := form_of(saved):
-        settings = attributes or {}
-        names = check_first(form, saved, settings)
-        return Checkpoint("stylegan", from_first(form, _tensors(saved, names, size), settings))
-    if MARK in saved:
-        table = first_table(saved)
-        fit(saved, table, WHAT, MOST)
-        return Checkpoint("stylegan", _tensors(saved, table, size))
     if is_tensorflow(saved):
         check_tensorflow(saved, attributes or {})
         return Checkpoint(
@@ -259,7 +229,7 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
         raise ValueError("it is a StyleGAN3, whose layers are not of growing resolution; StyleGAN2 is supported")
     tensors = sorted(name[:50] for name, value in saved.items() if isinstance(value, (View, Unusable, _Saved)))
     names = ", ".join(tensors[:5]) or "none"
-    raise ValueError(f"it holds no StyleGAN, StyleGAN2, BigGAN or DCGAN; its first tensors: {names}")
+    raise ValueError(f"it holds no StyleGAN2, BigGAN or DCGAN; its first tensors: {names}")
 
 
 def _tensors(saved: Mapping[str, Any], names: Iterable[str], size: int) -> dict[str, Tensor]:

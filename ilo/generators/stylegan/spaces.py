@@ -5,15 +5,13 @@ the Gaussian before the last leaky ReLU, which the ILO authors' release uses too
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import State
-from ilo.generators.labels import AddFixed
 from ilo.generators.stylegan.network import EPS, GAIN, SLOPE
 from ilo.rng import stream
 
@@ -65,44 +63,6 @@ class MappingNetwork(nn.Module):
         z = z.to(self.layers[0].weight)
         turn = torch.arange(FIT_SAMPLES) % max(1, len(labels))
         return self.before_last_activation(z, labels.to(z)[turn] if self.num_classes else None)
-
-
-@dataclass(frozen=True)
-class Entrance:
-    """How a space's search comes in: what layer 0 makes of it, and what the blocks make styles of.
-
-    key: the tensor of the state that the blocks read; to_w: from it to styles. latent_shape: of what is drawn.
-    """
-
-    module: nn.Module
-    key: str
-    to_w: nn.Module
-    latent_shape: tuple[int, ...]
-    prior: nn.Module | None
-
-
-def entrance(
-    mapping: MappingNetwork,
-    space: str,
-    truncation: float,
-    vector: Tensor,
-    label: int | Sequence[float] | None,
-    num_ws: int,
-) -> Entrance:
-    """The entrance of a space (`ilo.generators.stylegan.build`) to a generator that takes `num_ws` styles.
-
-    vector: the label's weights of the classes; `label` as it was given, None for none.
-    """
-    truncate, one = Truncation(mapping.w_avg, truncation), (mapping.z_dim,)
-    if space == "paper":
-        labels = torch.eye(mapping.num_classes) if label is None else vector[None]
-        styles = nn.Sequential(PaperStyles(mapping, labels), truncate)
-        return Entrance(KeepLatents(), "latents", styles, (num_ws, mapping.w_dim), None)
-    if space == "z":
-        prior = AddFixed("label", vector) if mapping.num_classes else None
-        return Entrance(MapLatents(mapping, truncate, num_ws), "styles", nn.Identity(), one, prior)
-    drawn = DrawStyles(mapping, vector, count=1 if space == "w" else num_ws)
-    return Entrance(ExpandStyles(truncate, num_ws), "styles", nn.Identity(), one, drawn)
 
 
 class PaperStyles(nn.Module):
