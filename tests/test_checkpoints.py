@@ -474,7 +474,7 @@ def test_a_state_dict_of_something_else_is_explained(tmp_path, content, message)
 def test_a_tensorflow_network_without_variables_is_none(tmp_path):
     body = mark("dnnlib.tflib.network", "Network") + b")R"
     (tmp_path / "stylegan2-ffhq-config-f.pkl").write_bytes(b"\x80\x04" + body + b".")
-    with pytest.raises(ValueError, match="it holds no StyleGAN2"):
+    with pytest.raises(ValueError, match="it holds no StyleGAN, BigGAN or DCGAN"):
         open_checkpoint(tmp_path / "stylegan2-ffhq-config-f.pkl")
 
 
