@@ -9,6 +9,7 @@ import pytest
 import pywt
 import torch
 import torch.nn.functional as F
+from first_writer import genforce, random_net
 from PIL import Image
 from scipy.fft import dctn
 from skimage.restoration import denoise_tv_chambolle
@@ -18,7 +19,7 @@ from torch import nn
 import ilo
 from ilo import baselines, metrics
 from ilo.baselines import untrained, weights
-from ilo.generators import Generator, random_stylegan2, stylegan2
+from ilo.generators import Generator, random_stylegan2, stylegan1, stylegan2
 from ilo.images import astronaut_face
 from ilo.operators import (
     Blur,

@@ -14,6 +14,7 @@ import ilo
 from ilo.generators import convert, load, open_checkpoint, stylegan1
 from ilo.generators.checkpoints.read import read_checkpoint
 from ilo.generators.stylegan.build import NOISES, SPACES
+from ilo.solver.rounds import with_share
 
 FORMATS = ("genforce", "PULSE", "lernapparat", "rosinality", "TensorFlow")
 LOW = {"PULSE": 1e-5, "lernapparat": 1e-5, "rosinality": 1e-5}  # ε of the instance norm; elsewhere 1e-8
@@ -293,3 +294,170 @@ def test_the_economical_one_gives_nearly_the_same(options):
 def test_wrong_options_are_explained(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+# --- what is refused ---
+
+
+def refused(path, message, **options):
+    with pytest.raises(ValueError, match=message) as caught:
+        open_checkpoint(path, **options)
+    assert "was refused, and nothing in it was run" in str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_tensor_of_a_wrong_shape_is_named(form, tmp_path):
+    """A style's weight, in which the number of channels is doubled, and the kernel of a doubling."""
+    found = {
+        "genforce": ("synthesis.layer2.style.bias", "synthesis.layer4.weight"),
+        "PULSE": ("blocks.8x8.epi1.style_mod.lin.bias", "blocks.16x16.conv0_up.weight"),
+        "lernapparat": ("g_synthesis.blocks.8x8.epi1.style_mod.lin.bias", "g_synthesis.blocks.16x16.conv0_up.weight"),
+        "rosinality": (
+            "generator.progression.1.adain1.style.linear.bias",
+            "generator.progression.2.conv1.1.conv.weight_orig",
+        ),
+        "TensorFlow": ("synthesis/8x8/Conv0_up/StyleMod/bias", "synthesis/16x16/Conv0_up/weight"),
+    }
+    for name in found[form]:
+        files = write(form, of(form), tmp_path)
+        path = files.pop("path")
+        if form == "TensorFlow":
+            variables = first_writer.tensorflow(of(form))
+            variables[name] = variables[name][:-1]
+            path.write_bytes(tensorflow_pickle(variables))
+        else:
+            content = torch.load(path)
+            weights = next((value for value in content.values() if isinstance(value, dict)), content)
+            weights[name] = weights[name][:-1]
+            torch.save(content, path)
+        refused(path, rf"but {name} has the shape \(.*expected \(", **files)
+
+
+def test_a_network_in_two_files_needs_both(tmp_path):
+    files = write("PULSE", of("PULSE"), tmp_path)
+    refused(files["path"], "holds no mapping network: PULSE's is a file of its own.*--mapping MAPPING")
+    refused(files["mapping"], "mapping network of a StyleGAN alone: open the file of the synthesis network")
+    refused(files["path"], "the file named as its mapping network holds none", mapping=files["path"])
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint file at .*absent"):
+        open_checkpoint(files["path"], mapping=tmp_path / "absent")
+    other = write("TensorFlow", of("TensorFlow"), tmp_path)["path"]
+    refused(other, "a mapping network of its own goes with a file of torch.save's", mapping=files["mapping"])
+    assert load(**{"name_or_path": files["path"], "mapping": files["mapping"]}).image_shape == (3, 16, 16)
+
+
+CHANGED = {
+    "classes": ("genforce", {"mapping.label_weight": torch.zeros(3, 7)}, "with classes"),
+    "still growing": ("genforce", {"synthesis.lod": torch.tensor(1.5)}, r"before it had grown .*synthesis.lod = 1.5"),
+    "a layer left out": ("genforce", {"synthesis.layer9.bias": torch.zeros(4)}, r"layer6.weight is missing"),
+    "another blur": (
+        "genforce",
+        {"synthesis.layer2.blur.kernel": torch.ones(5, 1, 3, 3) / 9},
+        r"synthesis.layer2.blur.kernel is not the filter \[1, 2, 1\]",
+    ),
+    "a blur of another kind": (
+        "lernapparat",
+        {"g_synthesis.blocks.8x8.conv0_up.intermediate.kernel": None},
+        "NoneType",
+    ),
+    "a size left out": ("lernapparat", {"g_synthesis.blocks.64x64.conv1.bias": torch.zeros(4)}, r"of \[4, 8, 16, 64\]"),
+    "too many pixels": (
+        "rosinality",
+        {"generator.progression.12.noise1.weight_orig": torch.ones(1)},
+        "not of 8 to 4096",
+    ),
+    "an early version's": ("rosinality", {"generator.progression.1.conv1.2.weight": None}, "conv1.2.weight"),
+    "numbers that are none": ("rosinality", {"style.3.linear.bias": torch.full((9,), torch.nan)}, "holds NaN"),
+    "a sparse tensor": ("rosinality", {"style.3.linear.bias": torch.ones(9).to_sparse()}, "style.3.linear.bias is"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_what_does_not_fit_is_said(case, tmp_path):
+    form, changed, message = CHANGED[case]
+    torch.save(getattr(first_writer, form)(of(form)) | changed, tmp_path / "g")
+    refused(tmp_path / "g", message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"blur_filter": [1, 3, 3, 1]}, r"blur_filter = \[1, 3, 3, 1\], where only \[1, 2, 1\] is supported"),
+        ({"use_instance_norm": False}, "use_instance_norm = False"),
+        ({"use_pixel_norm": True}, "use_pixel_norm = True"),
+        ({"label_size": 3}, "label_size = 3"),
+        ({"fused_scale": "sometimes"}, "fused_scale = sometimes, which it cannot be"),
+        ({"mapping_lrmul": 0.0}, "mapping_lrmul is no positive number"),
+    ],
+)
+def test_tensorflows_settings_that_are_not_supported_are_named(settings, message, tmp_path):
+    (tmp_path / "g").write_bytes(tensorflow_pickle(first_writer.tensorflow(random_net()), settings))
+    refused(tmp_path / "g", message)
+
+
+def test_a_name_that_could_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return eval, ("open('ran', 'w')",)
+
+    variables = first_writer.tensorflow(random_net())
+    (tmp_path / "g").write_bytes(tensorflow_pickle(variables | {"synthesis/noise0": Evil()}))
+    refused(tmp_path / "g", r"builtin(s|__)\.eval, which could run code")
+    torch.save(first_writer.lernapparat(random_net()) | {"g_mapping.dense0.bias": Evil()}, tmp_path / "g")
+    refused(tmp_path / "g", r"builtin(s|__)\.eval, which could run code")
+
+
+def test_the_mapping_networks_rate_is_applied(tmp_path):
+    variables = first_writer.tensorflow(random_net())
+    images = []
+    for rate, factor in ((0.01, 1.0), (0.02, 0.5)):
+        changed = {name: factor * value if name.startswith("mapping/") else value for name, value in variables.items()}
+        (tmp_path / "g").write_bytes(tensorflow_pickle(changed, {"mapping_lrmul": rate}))
+        G = open_checkpoint(tmp_path / "g", space="z")
+        images.append(G(G.sample(2, 0)))
+    torch.testing.assert_close(*images, rtol=1e-10, atol=1e-10)
+
+
+# --- searched by ilo.recover ---
+
+
+@pytest.fixture(scope="module")
+def searched():
+    """A generator of 32 pixels, and two images of its range."""
+    net = random_net((4, 8, 16, 32), (16, 16, 16, 16), z=16, w=16, depth=4)
+    G = stylegan1({name: value.float() for name, value in first_writer.genforce(net).items()})
+    truth = G.sample(2, 1)["latents"]
+    return G, G({"latents": truth}), truth
+
+
+def psnr(images, truth) -> torch.Tensor:
+    return 10 * torch.log10(4 / (images - truth).square().flatten(1).mean(1))
+
+
+def test_ilo_inverts_an_image_of_its_range(searched):
+    G, images, truth = searched
+    direction = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    start = {"latents": truth + 0.2 * direction}
+    assert psnr(G(start), images).max() < 30
+    rounds = [ilo.Round(layer, steps=40, lr=0.05) for layer in range(4)]
+    result = ilo.recover(G, ilo.operators.Identity(G.image_shape), images, rounds=rounds, start=start, progress=False)
+    assert psnr(result.images, images).min() > 35
+    assert torch.equal(result.render(G), result.images)
+
+
+@pytest.mark.parametrize("method", ["CSGM", "PULSE", "ILO", "release's rounds", "auto"])
+def test_every_method_searches_it_and_gets_nearer(searched, method):
+    G, images, _ = searched
+    A = ilo.operators.RandomInpainting(G.image_shape, keep=0.3, rng=0)
+    y = A(images)
+    options = {"rng": 0, "progress": False}
+    found = {
+        "CSGM": lambda: ilo.baselines.csgm(G, A, y, restarts=1, steps=60, penalty=0.0, **options),
+        "PULSE": lambda: ilo.baselines.pulse(G, A, y, **options),
+        "ILO": lambda: ilo.recover(G, A, y, rounds=with_share(ilo.paper_rounds(G), 0.2), restarts=1, **options),
+        "release's rounds": lambda: ilo.recover(G, A, y, rounds=ilo.release_rounds(G), **options),
+        "auto": lambda: ilo.recover(G, A, y, rounds=ilo.Auto(budget=400, samples=2), **options),
+    }[method]()
+    drawn = G(G.sample(64, 0, "start"))
+    typical = torch.stack([(A(drawn) - A(image[None])).square().flatten(1).mean(1).median() for image in images])
+    error = (A(found.images) - y).square().flatten(1).mean(1)
+    assert (error < 0.5 * typical).all(), (error, typical)
