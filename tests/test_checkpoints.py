@@ -358,7 +358,7 @@ OPCODES = {
     "BUILD of a module's attributes": (
         mark("torch_utils.persistence", "_reconstruct_persistent_obj")
         + b"}" + text("state") + b"}s\x85R}" + text("state") + b"K\x00sb",
-        "no StyleGAN2",
+        "no StyleGAN, BigGAN",
     ),
     "module without attributes": (
         mark("torch_utils.persistence", "_reconstruct_persistent_obj") + b"}\x85R",

@@ -214,7 +214,8 @@ class Epilogue(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """Features (B, C, h, w), styles (B, w_dim), noise map (B, 1, h, w) or None -> (B, C, h, w)."""
         scale, shift = self.affine(w)[:, :, None, None].chunk(2, 1)  # (B, C, 1, 1) each
-        x = F.leaky_relu(x if noise is None else torch.addcmul(x, noise, self.noise_weight), SLOPE)
+        own = noise is not None  # then x is a tensor of this module's, and a map less is kept for the backward pass
+        x = F.leaky_relu(torch.addcmul(x, noise, self.noise_weight) if own else x, SLOPE, inplace=own)
         variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
         return torch.addcmul(shift, x - mean, scale * torch.rsqrt(variance + self.epsilon))
 
