@@ -13,9 +13,7 @@ asks for anything but weights is refused (exit code 2).
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="checkpoint file")
-    parser.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="the mapping network, where it is a file of its own"
-    )
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="the mapping network, if it is a file of its own")
     parser.add_argument("target", type=Path, help="safetensors file to write; replaced as a whole if it exists")
 
 
