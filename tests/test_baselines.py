@@ -9,6 +9,7 @@ import pytest
 import pywt
 import torch
 import torch.nn.functional as F
+from first_writer import genforce, random_net
 from PIL import Image
 from scipy.fft import dctn
 from skimage.restoration import denoise_tv_chambolle
@@ -18,7 +19,7 @@ from torch import nn
 import ilo
 from ilo import baselines, metrics
 from ilo.baselines import untrained, weights
-from ilo.generators import Generator, random_stylegan2, stylegan2
+from ilo.generators import Generator, random_stylegan2, stylegan1, stylegan2
 from ilo.images import astronaut_face
 from ilo.operators import (
     Blur,
@@ -594,20 +595,38 @@ def test_pulse_answers_where_nothing_fits():
     ilo.images.check_images(found.images)
 
 
-def test_pulse_keeps_every_style_on_its_own_sphere_and_near_the_others():
-    """On a StyleGAN2 with a style a layer: geocross lowers itself, and costs measurement error."""
-    G = stylegan2(random_stylegan2(16, channel_base=256, channel_max=16, z_dim=8, w_dim=8, mapping_layers=2))
+@pytest.mark.parametrize("number", [1, 2])
+def test_pulse_keeps_every_style_on_its_own_sphere_and_near_the_others(number):
+    """On a StyleGAN with a style a layer: geocross lowers itself, and costs measurement error."""
+    if number == 1:
+        net = random_net((4, 8, 16), (16, 16, 16), z=8, w=8, depth=2)
+        G = stylegan1({name: value.float() for name, value in genforce(net).items()})
+    else:
+        G = stylegan2(random_stylegan2(16, channel_base=256, channel_max=16, z_dim=8, w_dim=8, mapping_layers=2))
     A = Downsample(G.image_shape, factor=2)
     y = A(G(G.sample(1, 3)))
-    plain, crossed = (baselines.pulse(G, A, y, steps=15, geocross=w, progress=False) for w in (0.0, 50.0))
+    results = [baselines.pulse(G, A, y, steps=15, geocross=w, progress=False) for w in (0.0, 50.0)]
     start = G.sample(1, 0, "start")["latents"]
     assert start.shape[1] > 1
-    for result in (plain, crossed):
+    for result in results:
         torch.testing.assert_close(result.state["latents"].norm(dim=2), start.norm(dim=2), rtol=1e-4, atol=0)
-    geocross = ilo.GeoCross("latents")
-    assert geocross(None, crossed.state) < 0.8 * geocross(None, plain.state)
-    value = 25 * (A(crossed.images) - y).square().mean() + 50 * geocross(None, crossed.state)
-    torch.testing.assert_close(crossed.objective, value, rtol=1e-4, atol=0)
+    geocross = ilo.GeoCross("styles")  # of what the generator's own blocks take, not of what is searched
+    plain, crossed = ({"styles": G.layers[1].to_w(found.state["latents"])} for found in results)
+    assert geocross(None, crossed) < 0.8 * geocross(None, plain)
+    value = 25 * (A(results[1].images) - y).square().mean() + 50 * geocross(None, crossed)
+    torch.testing.assert_close(results[1].objective, value, rtol=1e-4, atol=0)
+
+
+def test_pulse_searches_the_first_five_noise_maps():
+    net = random_net((4, 8, 16, 32), (4, 4, 4, 4), z=8, w=8, depth=2)
+    G = stylegan1({name: value.float() for name, value in genforce(net).items()}, noise="free")
+    A = Downsample(G.image_shape, factor=2)
+    found = baselines.pulse(G, A, A(G(G.sample(1, 3))), steps=3, progress=False)
+    start = G.sample(1, 0, "start")
+    moved = [not torch.equal(found.state[f"noise_{k}"], start[f"noise_{k}"]) for k in range(8)]
+    assert moved == [True] * 5 + [False] * 3
+    for k in range(5):
+        assert found.state[f"noise_{k}"].norm() == pytest.approx(start[f"noise_{k}"].norm().item(), rel=1e-5)
 
 
 def test_pulses_learning_rate_goes_up_down_and_drops():

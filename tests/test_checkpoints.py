@@ -358,7 +358,7 @@ OPCODES = {
     "BUILD of a module's attributes": (
         mark("torch_utils.persistence", "_reconstruct_persistent_obj")
         + b"}" + text("state") + b"}s\x85R}" + text("state") + b"K\x00sb",
-        "no StyleGAN2",
+        "no StyleGAN, BigGAN",
     ),
     "module without attributes": (
         mark("torch_utils.persistence", "_reconstruct_persistent_obj") + b"}\x85R",
@@ -474,7 +474,7 @@ def test_a_state_dict_of_something_else_is_explained(tmp_path, content, message)
 def test_a_tensorflow_network_without_variables_is_none(tmp_path):
     body = mark("dnnlib.tflib.network", "Network") + b")R"
     (tmp_path / "stylegan2-ffhq-config-f.pkl").write_bytes(b"\x80\x04" + body + b".")
-    with pytest.raises(ValueError, match="it holds no StyleGAN2"):
+    with pytest.raises(ValueError, match="it holds no StyleGAN, BigGAN or DCGAN"):
         open_checkpoint(tmp_path / "stylegan2-ffhq-config-f.pkl")
 
 

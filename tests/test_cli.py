@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from first_writer import pulse, random_net
 from nvidia_writer import nvidia_pickle
 from PIL import Image
 from safetensors.torch import load_file
@@ -248,6 +249,19 @@ def test_convert_says_what_it_recognised_and_writes_the_same_generator(checkpoin
     sample = G.sample(2, 0)
     assert torch.equal(written(sample), G(sample))
     assert [p.name for p in target.parent.iterdir()] == ["g.safetensors"]
+
+
+def test_convert_takes_a_network_of_two_files(tmp_path, capsys):
+    for name, weights in zip(("synthesis.pt", "mapping.pt"), pulse(random_net()), strict=True):
+        torch.save(weights, tmp_path / name)
+    words = ["convert", str(tmp_path / "synthesis.pt"), str(tmp_path / "g.safetensors")]
+    assert main(words) == 2
+    assert "--mapping MAPPING" in capsys.readouterr().err
+    assert main([*words, "--mapping", str(tmp_path / "mapping.pt")]) == 0
+    assert "StyleGAN (the first), 16×16 pixels, no classes" in capsys.readouterr().out
+    G = ilo.generators.load(tmp_path / "g.safetensors")
+    assert G.image_shape == (3, 16, 16)
+    assert main([*words, "--mapping", str(tmp_path / "absent.pt")]) == 2
 
 
 class Hostile:

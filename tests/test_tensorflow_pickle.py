@@ -122,7 +122,7 @@ REFUSED = {
     "classes": ({}, {"label_size": 10}, "label_size = 10"),
     "another filter": ({}, {"resample_kernel": [1, 2, 1]}, "resample_kernel"),
     "no rate": ({}, {"mapping_lrmul": -1.0}, "mapping_lrmul is no positive number"),
-    "the first StyleGAN": ({"synthesis/4x4/Const/StyleMod/weight": np.zeros((9, 12), np.float32)}, {}, "the first"),
+    "the first one's": ({"synthesis/4x4/Const/StyleMod/weight": np.zeros((9, 12), np.float32)}, {}, "GAN, but syn"),
     "a bias too long": ({"synthesis/8x8/Conv1/bias": np.zeros(8, np.float32)}, {}, r"8x8/Conv1/bias has the shape \(8"),
     "whole numbers": ({"mapping/Dense0/bias": np.zeros(9, np.int64)}, {}, "mapping/Dense0/bias is of torch.int64"),
     "no numbers": ({"mapping/Dense0/bias": np.array(["a"])}, {}, "mapping/Dense0/bias is a numpy's own tensor"),

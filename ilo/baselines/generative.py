@@ -13,6 +13,8 @@ from ilo.solver.result import Result
 from ilo.solver.rounds import Round, SearchRound, constant, keep_norms
 from ilo.solver.schedules import release_rounds
 
+NOISE_MAPS = 5  # that PULSE searches
+
 
 def csgm(
     G: Generator,
@@ -78,10 +80,12 @@ def pulse(
     each of several style vectors by itself, and so do noise maps. L2 is the authors' mean squared error of images in
     [0, 1], which is a quarter of `ilo.SquaredError`, of images in [−1, 1]: the weight there is 25.
 
-    GEOCROSS (`ilo.GeoCross`) keeps the style vectors of an image near each other. It is taken of the vectors that are
-    searched; the authors' code takes it of what their Gaussian mapping makes of these. For a generator with a single
-    latent, such as a DCGAN, there is nothing to keep together and the term is 0; the 100 is then without effect too,
-    since Adam does not see the scale of its objective.
+    GEOCROSS (`ilo.GeoCross`) keeps the styles of an image near each other. In a StyleGAN's space "paper" those are what
+    the Gaussian fit to its mapping network makes of the vectors that are searched: on the first StyleGAN
+    (`ilo.generators.stylegan1`) this is PULSE as published, on any operator. Of noise maps that are free the first five
+    are searched, as there; the others stay as drawn (theirs sets the last, of 1024 pixels, to 0). For a generator with
+    a single latent, such as a DCGAN, there is nothing to keep together and the term is 0; the 100 is then without
+    effect too, since Adam does not see the scale of its objective.
 
     On a DCGAN a rate of 0.8 ends some 0.6 dB higher (data/reference/tuning_methods.csv); the default is the authors'.
 
@@ -99,10 +103,14 @@ def pulse(
     """
     check_kind(G, Generator, "G")
     geocross = check_number(geocross, "geocross", 0)
-    round_ = Round(0, steps, lr, constraint=keep_norms, schedule=one_cycle_drop)
+    names = G.variables(G.sample(1, 0))
+    fixed = [name for name in names if name.startswith("noise_")][NOISE_MAPS:]
+    searched = tuple(name for name in names if name not in fixed)
+    round_ = Round(0, steps, lr, constraint=keep_norms, schedule=one_cycle_drop, variables=searched)
     objective = 25.0 * SquaredError(A, y)
+    to_w = next((module.to_w for module in G.modules() if hasattr(module, "to_w")), None)
     for name in _sets_of_styles(G):
-        objective = objective + geocross * GeoCross(name)
+        objective = objective + geocross * GeoCross(name, to_w)
     return recover(G, A, y, rounds=[round_], objective=objective, restarts=restarts, **options)
 
 

@@ -7,6 +7,7 @@ from ilo.generators.dcgan_layers import dcgan
 from ilo.generators.loading import load
 from ilo.generators.memory import economical, memory_report, peak_memory
 from ilo.generators.stylegan.build import stylegan2
+from ilo.generators.stylegan.first import stylegan1
 from ilo.generators.stylegan.random import random_stylegan2
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "open_checkpoint",
     "peak_memory",
     "random_stylegan2",
+    "stylegan1",
     "stylegan2",
 ]

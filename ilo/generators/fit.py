@@ -1,7 +1,8 @@
 """Whether a state dict fits an architecture.
 
 An architecture is a table, name → shape, of the tensors that it needs; a size that it leaves open is a word, the same
-wherever the same size is meant: {"fc0.weight": ("hidden", "z"), "fc0.bias": ("hidden",), "gain": ()}.
+wherever the same size is meant: {"fc0.weight": ("hidden", "z"), "fc0.bias": ("hidden",), "gain": ()}. A multiple of one
+is a pair: (2, "hidden").
 """
 
 import re
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Table = dict[str, tuple[int | str, ...]]
+Size = int | str | tuple[int, str]
+Table = dict[str, tuple[Size, ...]]
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MOST_PIXELS = 4096  # along a side; what a generator takes to build and to run grows with its square
@@ -43,11 +45,13 @@ def fit(weights: Mapping[str, Any], table: Table, what: str, most: Mapping[str, 
     shapes = {name: tuple(weights[name].shape) for name in table}
     votes: dict[str, Counter[int]] = {}
     for name, row in table.items():
-        for word, size in zip(row, shapes[name], strict=False) if len(row) == len(shapes[name]) else ():
-            votes.setdefault(word, Counter())[size] += 1
+        for entry, size in zip(row, shapes[name], strict=False) if len(row) == len(shapes[name]) else ():
+            times, word = _parts(entry)
+            if size % times == 0:
+                votes.setdefault(word, Counter())[size // times] += 1
     sizes = {word: counter.most_common(1)[0][0] for word, counter in votes.items() if isinstance(word, str)}
     for name, row in table.items():
-        wanted = tuple(sizes.get(word, word) for word in row)
+        wanted = tuple(_wanted(entry, sizes) for entry in row)
         if shapes[name] != wanted and (row or shapes[name] != (1,)):
             witness = _witness(name, table, shapes, sizes)
             raise ValueError(f"{what}, but {name} has the shape {shapes[name]}, expected {wanted}{witness}")
@@ -57,6 +61,18 @@ def fit(weights: Mapping[str, Any], table: Table, what: str, most: Mapping[str, 
             if size > (most or {}).get(word, size):
                 raise ValueError(f"{what}, but {name} has the shape {wanted}, where at most {most[word]} are read")
     return sizes
+
+
+def _parts(entry: Size) -> tuple[int, int | str]:
+    """An entry of a table as a multiple of a word, or of a number."""
+    return entry if isinstance(entry, tuple) else (1, entry)
+
+
+def _wanted(entry: Size, sizes: Mapping[str, int]) -> int | str:
+    """The size that an entry of a table stands for, or, where no tensor tells it, its word."""
+    times, word = _parts(entry)
+    size = sizes.get(word, word)
+    return times * size if isinstance(size, int) else f"{times}·{size}" if times > 1 else size
 
 
 def numbered(names: Iterable[str], before: str) -> set[int]:
@@ -88,12 +104,12 @@ def _no_dense_floats(value: Any) -> str | None:
 def _witness(name: str, table: Table, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> str:
     """Another tensor that has the sizes which `name` lacks, in words."""
     row, shape = table[name], shapes[name]
-    words = (
-        {w for w, n in zip(row, shape, strict=False) if sizes.get(w, n) != n} if len(row) == len(shape) else set(row)
-    )
+    pairs = zip(row, shape, strict=False)
+    lacking = [entry for entry, n in pairs if _wanted(entry, sizes) != n] if len(row) == len(shape) else row
+    words = {word for _, word in map(_parts, lacking) if isinstance(word, str)}
     for other, tensors in shapes.items():
         if other != name and len(tensors) == len(table[other]):
             pairs = zip(table[other], tensors, strict=True)
-            if any(word in words and isinstance(word, str) and sizes[word] == n for word, n in pairs):
+            if any(_parts(entry)[1] in words and _wanted(entry, sizes) == n for entry, n in pairs):
                 return f" (as {other} has {tensors})"
     return ""

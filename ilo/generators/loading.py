@@ -31,9 +31,11 @@ def load(
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
 
     Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl of PyTorch or of TensorFlow, rosinality's .pt),
-    BigGAN-PyTorch's .pth, or either as safetensors, recognised by what the file holds; nothing in it is run
-    (`ilo.generators.checkpoints`).
-    `options` go to its builder: space, noise, truncation, label (`stylegan2`), or label (`biggan`).
+    the first StyleGAN (PULSE's, lernapparat's, rosinality's, genforce's, NVIDIA's .pkl of TensorFlow), BigGAN-PyTorch's
+    .pth, or any of them as safetensors, recognised by what the file holds; nothing in it is run
+    (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
+    `options` go to its builder: space, noise, truncation, label (`stylegan2`), truncated, epsilon (`stylegan1`), or
+    label (`biggan`).
 
     Raises:
         ValueError: no such generator, device or floating-point dtype; a file that is refused or of another kind.

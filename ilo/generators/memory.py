@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ilo.checks import check_count, check_kind
 from ilo.generators.base import Generator, State
 
-MAPS = 2000  # no generator here keeps more numbers per value of an image: StyleGAN2 1600 at 64 pixels, 88 at 1024
+MAPS = 2000  # no generator here keeps more numbers per value of an image: both StyleGANs 1600 at 64 pixels
 
 
 def peak_memory(G: Generator, batch: int = 1, start: int = 0) -> int:

@@ -25,6 +25,8 @@ NVIDIA = "NVIDIA Source Code License (research and evaluation only), https://nvl
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
 TENSORFLOW = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks"
+LERNAPPARAT = "https://github.com/lernapparat/lernapparat/releases/download/v2019-02-01"
+BY_NC = "CC BY-NC 4.0, https://creativecommons.org/licenses/by-nc/4.0/"
 CONVERTED = "https://huggingface.co/aaronb/StyleGAN2/resolve/main"
 
 
@@ -139,6 +141,9 @@ PUBLISHED = {
         "rosinality",
         "c61fbf6e67a065f40ebcbabe4500abf6a5e2ed057375f51d988fa67d8e163ae1",
         123950925,
+    ),
+    "stylegan-ffhq-1024-pt": Published(
+        f"{LERNAPPARAT}/karras2019stylegan-ffhq-1024x1024.for_g_all.pt", 1024, "lernapparat", licence=BY_NC
     ),
 }
 

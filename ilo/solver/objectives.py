@@ -155,16 +155,21 @@ class GeoCross(Objective):
     Over all ordered pairs of the L vectors v_i ∈ R^d of state[name] (B, L, d):
     mean of d·θ_ij²/8, with the angle-like θ_ij = 2·atan2(‖v_i − v_j‖, ‖v_i + v_j‖).
     It is 0 when all L vectors are equal, that is in the space of a single style.
+
+    Args:
+        name: of the state's tensor.
+        to_w: what makes the v_i of it, (B, L, width) -> (B, L, d); None: they are the tensor's own.
     """
 
-    def __init__(self, name: str = "latents"):
+    def __init__(self, name: str = "latents", to_w: nn.Module | None = None):
         super().__init__()
-        self.name = name
+        self.name, self.to_w = name, to_w
 
     def forward(self, images: Tensor, state: Mapping[str, Tensor]) -> Tensor:
         v = state[self.name]
         if v.ndim != 3:
             raise ValueError(f"geocross needs (B, vectors, width), but {self.name!r} is {tuple(v.shape)}")
+        v = v if self.to_w is None else self.to_w(v)
         a, b = v.unsqueeze(1), v.unsqueeze(2)
         tiny = torch.finfo(v.dtype).tiny ** 0.5  # the root's gradient is infinite at 0, where i = j
         apart = ((a - b).square().sum(-1) + tiny).sqrt()  # (B, L, L)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import first_writer
 import golden_files
 import numpy as np
 import torch
@@ -72,6 +73,19 @@ def formats() -> dict[str, Format]:
     def older(weights: Mapping[str, Any], path: Path) -> None:
         torch.save(weights, path, _use_new_zipfile_serialization=False)
 
+    net = first_writer.random_net((4, 8), (6, 5), z=7, w=9, depth=2)
+    for layer in net.layers[2::2]:
+        layer.bias = torch.zeros_like(layer.bias)  # rosinality's is elsewhere
+    first = {
+        "genforce": first_writer.genforce(net),
+        "lernapparat": first_writer.lernapparat(net),
+        "rosinality's first": first_writer.rosinality(net),
+    }
+    variables = {name: torch.from_numpy(v) for name, v in first_writer.tensorflow(net).items()}
+
+    def tensorflow(weights: Mapping[str, Any], path: Path) -> None:
+        path.write_bytes(tensorflow_pickle({name: _array(value) for name, value in weights.items()}))
+
     return {
         "DCGAN": Format(drawn(dcgan_table(), other=1) | counters, torch.save),
         "rosinality": Format(rosinality, lambda weights, path: torch.save({"g_ema": weights}, path)),
@@ -81,9 +95,11 @@ def formats() -> dict[str, Format]:
         ),
         "TensorFlow": Format(
             {name: torch.from_numpy(np.array(value)) for name, value in random_variables((4, 8), (6, 5)).items()},
-            lambda w, path: path.write_bytes(tensorflow_pickle({name: _array(value) for name, value in w.items()})),
+            tensorflow,
             dense,
         ),
+        "TensorFlow's first": Format({name: v.float() for name, v in variables.items()}, tensorflow, dense),
+        **{name: Format({k: v.float() for k, v in weights.items()}, torch.save) for name, weights in first.items()},
         "BigGAN": Format(big, torch.save),
         "safetensors": Format(style, save_file, ()),
     }

@@ -13,6 +13,7 @@ from torch import Tensor
 from ilo.generators.biggan_layers import biggan_table
 from ilo.generators.checkpoints.names import rosinality_table
 from ilo.generators.dcgan_layers import dcgan_table
+from ilo.generators.stylegan.first import first_table
 from ilo.generators.stylegan.random import random_stylegan2
 from ilo.generators.stylegan.table import nvidia_table
 
@@ -210,6 +211,8 @@ def tensors() -> Makers:
     wide = {"colours": 3, "w": 512, "z": 512, "fc0": 512, "other": 16384}
     rosinality = rosinality_table(dict.fromkeys(["to_rgbs.0.conv.weight", "style.1.weight"]))
     blocks = biggan_table(dict.fromkeys(["blocks.1.0.conv1.weight"]))
+    first = first_table(dict.fromkeys([*(f"synthesis.layer{k}." for k in range(4)), "mapping.dense0."]))
+    wide_first = {key: [n[0] * 16384 if isinstance(n, tuple) else n for n in row] for key, row in first.items()}
     deep = dict.fromkeys(f"synthesis.b{4 << i}.const" for i in range(11))
     utils = "torch._utils"
     size, no = b"(" + number(2**40) + b"t", b"\x89"
@@ -245,6 +248,7 @@ def tensors() -> Makers:
         "a StyleGAN2 of one number, pickled": lambda: nvidia_pickle(expanded(skewed, **wide)),
         "a StyleGAN2 of one number, zipped": lambda: torch_bytes(expanded(skewed, **wide)),
         "a StyleGAN2 of one number, older": lambda: storage_bytes(expanded(skewed, **wide)),
+        "the first StyleGAN of one number": lambda: torch_bytes(expanded(wide_first, **wide)),
         "rosinality's of one number": lambda: torch_bytes(expanded(rosinality, **wide)),
         "a BigGAN of one number": lambda: torch_bytes(
             expanded(blocks, **wide | {"colours": 3, "class": 128, "chunk": 20, "condition": 148, "seed": 16384 * 16})
@@ -422,6 +426,19 @@ def architectures() -> Makers:
     return {
         "rosinality's of 131072 pixels": lambda: torch_bytes(
             {f"to_rgbs.{i}.conv.weight": one for i in range(15)} | {"conv1.conv.modulation.weight": one} | style
+        ),
+        "the first StyleGAN of layers without end": lambda: torch_bytes(
+            {f"synthesis.layer{k}.bias": one for k in (0, "9" * 4000)}
+        ),
+        "the first StyleGAN of a million layers": lambda: torch_bytes(
+            {f"synthesis.layer{k}.bias": one for k in (0, 999_999)}
+        ),
+        "lernapparat's of 2^60 pixels": lambda: torch_bytes(
+            {f"g_synthesis.blocks.{4 << i}x{4 << i}.conv1.bias": one for i in range(59)}
+            | {"g_mapping.dense0.bias": one}
+        ),
+        "rosinality's first of a million blocks": lambda: torch_bytes(
+            {f"generator.progression.{i}.noise1.weight_orig": one for i in (0, 999_999)}
         ),
         "StyleGAN2 of 2^60 pixels": lambda: torch_bytes({f"synthesis.b{4 << i}.const": one for i in range(59)}),
         "StyleGAN2 of blocks without end": lambda: torch_bytes(

@@ -1,16 +1,17 @@
-"""Generators from checkpoint files: StyleGAN2, BigGAN and DCGAN, recognised by what the file holds.
+"""Generators from checkpoint files: both StyleGANs, BigGAN and DCGAN, recognised by what the file holds.
 
     file                                              read as
     safetensors                                       tensors, nothing else
     torch.save's, zipped or older (.pt, .pth)         `ilo.generators.checkpoints.torch_file`; its ``g_ema``, or all
     NVIDIA's pickle (.pkl): StyleGAN2-ADA's           `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
-        and TensorFlow's StyleGAN2                    the same, by `tensorflow_pickle`'s stand-ins; ``Gs``
+        and TensorFlow's StyleGAN and StyleGAN2       the same, by `tensorflow_pickle`'s stand-ins; ``Gs``
 
 Nothing in a file is run. `convert` writes what was read as safetensors, which any program can read safely.
 """
 
 import pickle
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from torch import Tensor
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.generators.biggan_layers import biggan, biggan_table, check_biggan
+from ilo.generators.checkpoints.first_names import first_stylegan
 from ilo.generators.checkpoints.names import ROSINALITY, from_nvidia, from_rosinality, positive, rosinality_table
 from ilo.generators.checkpoints.nvidia_pickle import read_nvidia_pickle
 from ilo.generators.checkpoints.tensorflow_names import (
@@ -36,6 +38,7 @@ from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, rea
 from ilo.generators.checkpoints.unpickle import Budget
 from ilo.generators.dcgan_layers import check_dcgan, dcgan, dcgan_table, is_counter
 from ilo.generators.stylegan.build import stylegan2
+from ilo.generators.stylegan.first import first_sizes, stylegan1
 from ilo.generators.stylegan.table import check, nvidia_table, resolutions
 
 FORMAT = "ilo-generator-1"
@@ -52,16 +55,18 @@ DTYPES = {
 class Checkpoint:
     """A generator's weights, in the names and scales that its builder takes.
 
-    kind: "stylegan2", "biggan" or "dcgan". weights: name → tensor, the floating ones all float32 or all float64.
-    clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None.
+    kind: "stylegan1", "stylegan2", "biggan" or "dcgan". weights: name → tensor, the floating ones all float32 or all
+    float64. clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None. epsilon: of the
+    first StyleGAN's instance norm, or None.
     """
 
     kind: str
     weights: dict[str, Tensor]
     clamp: float | None = None
+    epsilon: float | None = None
 
     def build(self, **options: Any) -> Generator:
-        """Build the generator; `options` go to `stylegan2`, `biggan` or `dcgan`.
+        """Build the generator; `options` go to `stylegan1`, `stylegan2`, `biggan` or `dcgan`.
 
         Raises:
             ValueError: tensors are missing or do not fit, or an option's value is none of those allowed.
@@ -69,6 +74,8 @@ class Checkpoint:
         """
         if self.kind == "stylegan2":
             return stylegan2(self.weights, **{"clamp": self.clamp, **options})
+        if self.kind == "stylegan1":
+            return stylegan1(self.weights, **{"epsilon": self.epsilon, **options})
         if self.kind == "biggan":
             return biggan(self.weights, **options)
         return dcgan(self.weights, **options)
@@ -80,47 +87,52 @@ class Checkpoint:
             size = resolutions(self.weights)[-1]
             embedding = self.weights.get("mapping.embed.weight")
             classes = 0 if embedding is None else embedding.shape[1]
+        elif self.kind == "stylegan1":
+            size = first_sizes(self.weights)[-1]
         else:
             size = self.build().image_shape[-1]
             classes = len(self.weights["shared.weight"]) if self.kind == "biggan" else 0
-        kind = {"stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN"}[self.kind]
+        kinds = {"stylegan1": "StyleGAN (the first)", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN"}
         conditional = f"{classes} classes" if classes else "no classes"
         clamp = "" if self.clamp is None else f", convolutions clamped to ±{self.clamp:g}"
-        return f"{kind}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
+        return f"{kinds[self.kind]}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
 
 
-def open_checkpoint(path: str | Path, **options: Any) -> Generator:
+def open_checkpoint(path: str | Path, *, mapping: str | Path | None = None, **options: Any) -> Generator:
     """Build the generator of a checkpoint file, called by the file's stem unless the option `name` says otherwise.
 
-    StyleGAN2 has the options space, noise, truncation, label (`stylegan2`), BigGAN has label (`biggan`).
+    Both StyleGANs have the options space, noise, truncation; StyleGAN2 (`stylegan2`) and BigGAN (`biggan`) have label.
+    `mapping` is the file of the mapping network, where that is not in `path`: PULSE's StyleGAN is two files.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is refused, is damaged, or holds no generator of these kinds; a wrong option's value.
         TypeError: an option that this kind of generator does not have.
     """
-    return read_checkpoint(path).build(**{"name": Path(path).stem, **options})
+    return read_checkpoint(path, mapping).build(**{"name": Path(path).stem, **options})
 
 
-def convert(source: str | Path, target: str | Path) -> Checkpoint:
+def convert(source: str | Path, target: str | Path, mapping: str | Path | None = None) -> Checkpoint:
     """Write the generator of the checkpoint `source` to `target` as safetensors, atomically; return it.
 
-    StyleGAN2's tensors get the names of NVIDIA's PyTorch networks, whichever the source has.
+    StyleGAN2's tensors get the names of NVIDIA's PyTorch networks, the first StyleGAN's those of genforce's, whichever
+    the source has. `mapping` as of `open_checkpoint`.
 
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(source, mapping)
     checkpoint.build()  # what could not be built is not written
-    metadata = {"format": FORMAT} | ({} if checkpoint.clamp is None else {"clamp": repr(checkpoint.clamp)})
+    numbers = {"clamp": checkpoint.clamp, "epsilon": checkpoint.epsilon}
+    metadata = {"format": FORMAT} | {key: repr(value) for key, value in numbers.items() if value is not None}
     with written_atomically(target) as temporary:
         # clones, because safetensors takes no two names of one memory
         save_file({key: value.clone().contiguous() for key, value in checkpoint.weights.items()}, temporary, metadata)
     return checkpoint
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read the generator's weights from a file.
+def read_checkpoint(path: str | Path, mapping: str | Path | None = None) -> Checkpoint:
+    """Read the generator's weights from a file; `mapping` as of `open_checkpoint`.
 
     Every tensor's name, shape and dtype is held against the architecture, and what they take in memory against the
     file's size, before the first of them is read.
@@ -128,16 +140,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file at {path}")
+    path, others = Path(path), [] if mapping is None else [Path(mapping)]
+    for given in (path, *others):
+        if not given.is_file():
+            raise FileNotFoundError(f"no checkpoint file at {given}")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, ExitStack() as opened:
+            others = [(other, opened.enter_context(open(other, "rb"))) for other in others]
             size = path.stat().st_size
             head = file.read(16)
             file.seek(0)
             if head.startswith((b"PK\x03\x04", LEGACY_TORCH)):
-                return _recognised(_read_torch(file, size), size)
+                saved = _read_torch(file, size)
+                for other, more in others:
+                    saved |= _read_mapping(more, other.stat().st_size)
+                    size += other.stat().st_size
+                return _recognised(saved, size)
+            if others:
+                raise ValueError("a mapping network of its own goes with a file of torch.save's, which this is not")
             if head.startswith(b"\x80"):
                 network = read_nvidia_pickle(file)
                 return _recognised(network.weights, size, network.attributes)
@@ -177,7 +197,18 @@ def _read_safetensors(path: Path, size: int, header: int) -> Checkpoint:
         checkpoint = _recognised(saved, size)
     if metadata.get("format") == FORMAT and "clamp" in metadata:
         return replace(checkpoint, clamp=positive(metadata, "clamp"))
+    if metadata.get("format") == FORMAT and "epsilon" in metadata and checkpoint.kind == "stylegan1":
+        return replace(checkpoint, epsilon=positive(metadata, "epsilon"))
     return checkpoint
+
+
+def _read_mapping(file: BinaryIO, size: int) -> dict[str, Any]:
+    """The tensors of a mapping network's own file."""
+    found = _read_torch(file, size)
+    found = {name: value for name, value in found.items() if name.startswith(("dense", "g_mapping.dense"))}
+    if not found:
+        raise ValueError("the file named as its mapping network holds none: dense0.weight, … are expected")
+    return found
 
 
 def _read_torch(file: BinaryIO, size: int) -> dict[str, Any]:
@@ -192,7 +223,8 @@ def _read_torch(file: BinaryIO, size: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = {View: "a tensor", list: "a list", tuple: "a tuple"}.get(type(content), "something else")
         raise ValueError(f"it holds {kind}, not a state dict")
-    keys = ("g_ema", "G_ema", "netG_state_dict", "state_dict")
+    content = content["models"] if isinstance(content.get("models"), dict) else content  # genforce's training
+    keys = ("g_ema", "G_ema", "g_running", "generator_smooth", "generator", "netG_state_dict", "state_dict")
     weights = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     weights = {key.removeprefix("module."): value for key, value in weights.items() if isinstance(key, str)}
     return {**weights, "latent_avg": content["latent_avg"]} if "latent_avg" in content else weights
@@ -204,6 +236,10 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
     def has(*beginnings: str) -> bool:
         return any(name.startswith(beginnings) for name in saved)
 
+    if (first := first_stylegan(saved, attributes or {})) is not None:
+        table = first.table()
+        check(saved, table, first.what)
+        return Checkpoint("stylegan1", first.converted(_tensors(saved, table, size)), epsilon=first.epsilon)
     if is_tensorflow(saved):
         check_tensorflow(saved, attributes or {})
         return Checkpoint(
@@ -226,10 +262,10 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
         names = [name for name, value in saved.items() if name in dcgan_table() or is_counter(name, value)]
         return Checkpoint("dcgan", _tensors(saved, names, size))
     if has("synthesis.L0_"):
-        raise ValueError("it is a StyleGAN3, whose layers are not of growing resolution; StyleGAN2 is supported")
+        raise ValueError("it is a StyleGAN3, whose layers are not of growing resolution; the two before are supported")
     tensors = sorted(name[:50] for name, value in saved.items() if isinstance(value, (View, Unusable, _Saved)))
     names = ", ".join(tensors[:5]) or "none"
-    raise ValueError(f"it holds no StyleGAN2, BigGAN or DCGAN; its first tensors: {names}")
+    raise ValueError(f"it holds no StyleGAN, BigGAN or DCGAN; its first tensors: {names}")
 
 
 def _tensors(saved: Mapping[str, Any], names: Iterable[str], size: int) -> dict[str, Tensor]:

@@ -48,8 +48,6 @@ def tensorflow_table(weights: Mapping[str, Any]) -> Table:
 
 def check_tensorflow(weights: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """ValueError naming the first setting or variable that is not of such a StyleGAN2."""
-    if "synthesis/4x4/Const/StyleMod/weight" in weights:
-        raise ValueError("it is NVIDIA's TensorFlow StyleGAN, the first; StyleGAN2 is supported")
     for name, expected in EXPECTED.items():
         found = settings.get(name, expected)
         if found is not None and found != expected:  # None: the default

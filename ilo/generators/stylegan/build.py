@@ -25,22 +25,12 @@ The space "paper" is that of PULSE and of the ILO authors' release. There the la
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
 from ilo.generators.fit import same_dtype
-from ilo.generators.labels import AddFixed, label_vector
 from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
-from ilo.generators.stylegan.spaces import (
-    DrawStyles,
-    ExpandStyles,
-    KeepLatents,
-    MapLatents,
-    MappingNetwork,
-    PaperStyles,
-    Truncation,
-)
+from ilo.generators.stylegan.spaces import MappingNetwork, Truncation, space_of
 from ilo.generators.stylegan.table import WHAT, check, nvidia_table, resolutions
 
 SPACES = ("paper", "z", "w", "w+")
@@ -78,12 +68,7 @@ def stylegan2(
     Raises:
         ValueError: an option is none of those above, or a tensor is missing or does not fit the others; it is named.
     """
-    if space not in SPACES:
-        raise ValueError(f"space must be one of {', '.join(SPACES)}, got {space!r}")
-    if noise not in NOISES:
-        raise ValueError(f"noise must be one of {', '.join(NOISES)}, got {noise!r}")
-    if not math.isfinite(truncation):
-        raise ValueError(f"truncation must be finite, got {truncation}")
+    check_options(space, noise, truncation)
     if clamp is not None and not (math.isfinite(clamp) and clamp > 0):
         raise ValueError(f"clamp must be a positive number or None, got {clamp}")
     table = nvidia_table(weights)
@@ -92,32 +77,29 @@ def stylegan2(
     return _stylegan2(weights, space, noise, truncation, label, clamp, name)
 
 
+def check_options(space: str, noise: str, truncation: float) -> None:
+    """ValueError for an option that neither StyleGAN has."""
+    if space not in SPACES:
+        raise ValueError(f"space must be one of {', '.join(SPACES)}, got {space!r}")
+    if noise not in NOISES:
+        raise ValueError(f"noise must be one of {', '.join(NOISES)}, got {noise!r}")
+    if not math.isfinite(truncation):
+        raise ValueError(f"truncation must be finite, got {truncation}")
+
+
 def _stylegan2(weights, space, noise, truncation, label, clamp, name) -> Generator:
     sizes = resolutions(weights)
     num_ws = 2 * len(sizes)
     mapping = MappingNetwork(weights)
-    vector = label_vector(label, mapping.num_classes).to(mapping.w_avg)
     truncate = Truncation(mapping.w_avg, truncation)
-    key, to_w = "styles", nn.Identity()
-    latent_shape, prior = (mapping.z_dim,), None
-    if space == "paper":
-        labels = torch.eye(mapping.num_classes) if label is None else vector[None]
-        key, to_w = "latents", nn.Sequential(PaperStyles(mapping, labels), truncate)
-        latent_shape, entrance = (num_ws, mapping.w_dim), KeepLatents()
-    elif space == "z":
-        prior = AddFixed("label", vector) if mapping.num_classes else None
-        entrance = MapLatents(mapping, truncate, num_ws)
-    else:
-        prior = DrawStyles(mapping, vector, count=1 if space == "w" else num_ws)
-        entrance = ExpandStyles(truncate, num_ws)
-
+    key, shape, prior, entrance, to_w = space_of(space, mapping, truncate, num_ws, label)
     maps = noise_maps(weights, sizes)
     start = Start(entrance, weights["synthesis.b4.const"], maps if noise == "fixed" else {})
     blocks = [Block(weights, size, style_key=key, to_w=to_w, clamp=clamp, last=size == sizes[-1]) for size in sizes]
     free = {key: tuple(value.shape) for key, value in maps.items()} if noise == "free" else {}
     return Generator(
         [start, *blocks],
-        latent_shapes={"latents": latent_shape, **free},
+        latent_shapes={"latents": shape, **free},
         image_shape=(weights["synthesis.b4.torgb.weight"].shape[0], sizes[-1], sizes[-1]),
         name=name,
         variables=("features", "latents", "styles", *free),

@@ -5,13 +5,15 @@ the Gaussian before the last leaky ReLU, which the ILO authors' release uses too
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilo.generators.base import State
+from ilo.generators.labels import AddFixed, label_vector
 from ilo.generators.stylegan.network import EPS, GAIN, SLOPE
 from ilo.rng import stream
 
@@ -101,8 +103,8 @@ class MapLatents(nn.Module):
         self.mapping, self.truncation, self.num_ws = mapping, truncation, num_ws
 
     def forward(self, state: State) -> State:
-        w = self.truncation(self.mapping(state["latents"], state.get("label")))
-        return {"styles": w[:, None].expand(-1, self.num_ws, -1)}
+        w = self.mapping(state["latents"], state.get("label"))
+        return {"styles": self.truncation(w[:, None].expand(-1, self.num_ws, -1))}
 
 
 class ExpandStyles(nn.Module):
@@ -113,7 +115,7 @@ class ExpandStyles(nn.Module):
         self.truncation, self.num_ws = truncation, num_ws
 
     def forward(self, state: State) -> State:
-        return {"styles": self.truncation(state["styles"]).expand(-1, self.num_ws, -1)}
+        return {"styles": self.truncation(state["styles"].expand(-1, self.num_ws, -1))}
 
 
 class KeepLatents(nn.Module):
@@ -136,6 +138,41 @@ class DrawStyles(nn.Module):
         z = state["latents"]
         w = self.mapping(z, self.label.expand(len(z), -1))
         return {"styles": w[:, None].repeat(1, self.count, 1), **rest}
+
+
+class Space(NamedTuple):
+    """Where a search over styles starts.
+
+    key: of the state, what the blocks read. shape: of the latents that are drawn, without batch. prior: from what is
+    drawn to the state at layer 0, or None. entrance: layer 0's part. to_w: state[key] (B, n, …) to styles.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    prior: nn.Module | None
+    entrance: nn.Module
+    to_w: nn.Module
+
+
+def space_of(
+    name: str, mapping: MappingNetwork, truncate: nn.Module, num_ws: int, label: int | Sequence[float] | None = None
+) -> Space:
+    """The space `name`, "paper", "z", "w" or "w+", of `num_ws` styles; `truncate` takes them all, (B, num_ws, w_dim).
+
+    `label` as of `stylegan2`.
+    """
+    vector = label_vector(label, mapping.num_classes).to(mapping.w_avg)
+    if name == "paper":
+        labels = torch.eye(mapping.num_classes) if label is None else vector[None]
+        to_w = nn.Sequential(PaperStyles(mapping, labels), truncate)
+        return Space("latents", (num_ws, mapping.w_dim), None, KeepLatents(), to_w)
+    if name == "z":
+        prior = AddFixed("label", vector) if mapping.num_classes else None
+        entrance = MapLatents(mapping, truncate, num_ws)
+    else:
+        prior = DrawStyles(mapping, vector, count=1 if name == "w" else num_ws)
+        entrance = ExpandStyles(truncate, num_ws)
+    return Space("styles", (mapping.z_dim,), prior, entrance, nn.Identity())
 
 
 def _linear(weight: Tensor, bias: Tensor, gain: float) -> nn.Linear:
