@@ -19,7 +19,7 @@ help:            ## this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "ilo needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12 …" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,cluster,deepinv,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,experiments,cluster,film,deepinv,dev]'
 	touch $@
 
 $(SITE): $(READY)

@@ -6,16 +6,20 @@ solution before, so that what the measurements leave open does not jump from fra
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, ImageSequence
 from torch import Tensor
 
-from ilo.checks import check_count, check_kind
+from ilo.checks import check_count, check_kind, check_number
+from ilo.files import written_atomically
 from ilo.generators.base import Generator
-from ilo.images import check_images
+from ilo.images import Box, as_rgb, as_tensor, check_images, framed, opened
 from ilo.recovery import recover
 from ilo.solver import inputs
 from ilo.solver.linear_start import linear_start
@@ -24,6 +28,8 @@ from ilo.solver.result import RoundsResult
 from ilo.solver.rounds import Round, SearchRound
 from ilo.solver.schedules import paper_rounds
 
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")  # read by PyAV
+MOVING = ("GIF", "WEBP", "PNG")  # formats of images that may be animated; others' further images are no frames
 LATER = 0.2  # of the last round's steps, for every frame after the first
 
 
@@ -133,3 +139,95 @@ def flicker(images: Tensor, truth: Tensor) -> float:
     if moved == 0:
         raise ValueError("the true film stands still: there is no change to compare with")
     return float(images.to(truth).double().diff(dim=0).abs().mean() / moved)
+
+
+def is_film(path: str | Path) -> bool:
+    """Whether a file is a video, by its suffix (`VIDEOS`), or an image that moves."""
+    path = Path(path)
+    if path.suffix.lower() in VIDEOS or not path.is_file():
+        return path.suffix.lower() in VIDEOS
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) > 1 and image.format in MOVING
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def read_film(
+    path: str | Path, size: int | None = None, crop: Box | None = None, first: int | None = None
+) -> tuple[Tensor, float]:
+    """Read the frames of a film, (T, 3, H, W) in [−1, 1], and how many are shown a second.
+
+    Args:
+        path: an animated GIF, WebP or PNG, or a video, for which PyAV must be installed.
+        size, crop: of every frame, as of `ilo.images.read_image`.
+        first: how many frames to read, from the beginning; None: all.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ModuleNotFoundError: a video, but no PyAV.
+        ValueError: not a film, a broken one, or a crop that is not inside it.
+    """
+    path = Path(path)
+    if first is not None:
+        first = check_count(first, "first")
+    if not path.exists():
+        raise FileNotFoundError(f"no such film: {path}")
+    shown, rate = _video(path) if path.suffix.lower() in VIDEOS else _animation(path)
+    frames = [as_tensor(framed(frame, size, crop)) for frame in islice(shown, first)]
+    if not frames:
+        raise ValueError(f"{path} holds no frame")
+    return torch.cat(frames), rate
+
+
+def write_film(path: str | Path, frames: Tensor, rate: float = 10.0) -> None:
+    """Write frames (T, 3, H, W) in [−1, 1] as an animated GIF, of 256 colours a frame, that starts again at its end.
+
+    Args:
+        rate: frames a second, from 0.1 to 50.
+
+    Raises:
+        ValueError: no frames of such a kind.
+    """
+    check_images(frames, "frames")
+    rate = min(50.0, max(0.1, check_number(rate, "rate", 0)))
+    levels = ((frames.detach().cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    shown = [Image.fromarray(frame) for frame in levels]
+    with written_atomically(Path(path)) as temporary:
+        shown[0].save(
+            temporary, format="GIF", save_all=True, append_images=shown[1:], duration=round(1000 / rate), loop=0
+        )
+
+
+def _animation(path: Path) -> tuple[Iterator[Image.Image], float]:
+    with opened(path) as image:
+        duration = image.info.get("duration") or 100  # milliseconds a frame; 0: as fast as it can be shown
+
+    def shown() -> Iterator[Image.Image]:
+        with opened(path) as image:
+            for frame in ImageSequence.Iterator(image):
+                yield as_rgb(frame)
+
+    return shown(), 1000 / duration
+
+
+def _video(path: Path) -> tuple[Iterator[Image.Image], float]:
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(f"{path} is a video, which PyAV reads: pip install 'ilo[film]'", name="av") from None
+    try:
+        with av.open(str(path)) as container:
+            rate = float(container.streams.video[0].average_rate or 25)
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"{path} is not a video that can be read: {error}") from error
+
+    def shown() -> Iterator[Image.Image]:
+        try:
+            with av.open(str(path)) as container:
+                for frame in container.decode(video=0):
+                    yield frame.to_image()
+        except av.FFmpegError as error:
+            raise ValueError(f"{path} breaks off, or is not a video that can be read: {error}") from error
+
+    return shown(), rate

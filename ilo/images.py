@@ -63,12 +63,12 @@ def read_image(path: str | Path | BinaryIO, size: int | None = None, crop: Box |
         FileNotFoundError: no such file.
         ValueError: not an image, a broken one, or a crop that is not inside it.
     """
-    return _to_tensor(_framed(_open_rgb(path), size, crop))
+    return as_tensor(framed(_open_rgb(path), size, crop))
 
 
 def is_transparent(path: str | Path | BinaryIO) -> bool:
     """Whether an image file has pixels that are transparent, in part or wholly. Errors as `read_image`."""
-    with _opened(path) as image:
+    with opened(path) as image:
         if not image.has_transparency_data:
             return False
         return image.convert("RGBA").getextrema()[3][0] < 255
@@ -124,8 +124,8 @@ def read_seen(
     image, cover = _open_rgb(photo), _open_rgb(mask)
     if image.size != cover.size:
         raise ValueError(f"the photo is {_wxh(image)} pixels but its mask {_wxh(cover)}: they must be of one size")
-    x = _to_tensor(_framed(image, None, crop, square=size is not None))  # (1, 3, H, W)
-    seen = (_to_tensor(_framed(cover, None, crop, square=size is not None)).mean(1, keepdim=True) > 0).to(x)
+    x = as_tensor(framed(image, None, crop, square=size is not None))  # (1, 3, H, W)
+    seen = (as_tensor(framed(cover, None, crop, square=size is not None)).mean(1, keepdim=True) > 0).to(x)
     total = x * seen
     if size is not None:
         total, seen = (F.interpolate(t, size=(size, size), mode="area") for t in (total, seen))
@@ -170,7 +170,7 @@ def astronaut_face(size: int = 64) -> Tensor:
     from skimage.data import astronaut
 
     check_count(size, "size", most=LARGEST)
-    return _to_tensor(_framed(Image.fromarray(astronaut()), size, (120, 0, 320, 200)))
+    return as_tensor(framed(Image.fromarray(astronaut()), size, (120, 0, 320, 200)))
 
 
 def astronaut_film(size: int = 64, frames: int = 24, *, zoom: float = 0.8, pan: float = 0.06) -> Tensor:
@@ -190,7 +190,7 @@ def astronaut_film(size: int = 64, frames: int = 24, *, zoom: float = 0.8, pan: 
         left, top = 222 + pan * side * np.sin(2 * np.pi * t) - side / 2, 117 - 0.54 * side
         box = (left, top, left + side, top + side)
         windows.append(photo.resize((size, size), Image.Resampling.BICUBIC, box=tuple(float(n) for n in box)))
-    return torch.cat([_to_tensor(window) for window in windows])
+    return torch.cat([as_tensor(window) for window in windows])
 
 
 SAMPLE_PHOTOS = ("camera", "chelsea", "coffee", "hubble_deep_field", "moon", "rocket")
@@ -209,16 +209,16 @@ def sample_photo(name: str, size: int) -> Tensor:
 
     check_choice(name, SAMPLE_PHOTOS, "name")
     check_count(size, "size", most=LARGEST)
-    return _to_tensor(_framed(Image.fromarray(getattr(data, name)()).convert("RGB"), size, None))
+    return as_tensor(framed(Image.fromarray(getattr(data, name)()).convert("RGB"), size, None))
 
 
 def _open_rgb(source: str | Path | BinaryIO) -> Image.Image:
-    with _opened(source) as image:
-        return _rgb(ImageOps.exif_transpose(image))
+    with opened(source) as image:
+        return as_rgb(ImageOps.exif_transpose(image))
 
 
 @contextmanager
-def _opened(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
+def opened(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
     """Open an image; what Pillow raises of it while inside becomes a sentence."""
     if not isinstance(source, (str, Path)) and not hasattr(source, "read"):
         raise TypeError(f"the image must be a path or an open file, got {shown(source)}")
@@ -237,7 +237,8 @@ def _opened(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
         raise ValueError(f"{source} is not an image that can be read: {error}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Eight bits and three colours; transparent pixels show white. ValueError where white is not known."""
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         levels = np.asarray(image, dtype=np.float64)
         if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
@@ -249,7 +250,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _framed(image: Image.Image, size: int | None, crop: Box | None, square: bool = False) -> Image.Image:
+def framed(image: Image.Image, size: int | None, crop: Box | None, square: bool = False) -> Image.Image:
     """Crop, then cut out the central square if `square` or a `size` is asked for, then resize."""
     if size is not None:
         size = check_count(size, "size", most=LARGEST)
@@ -265,7 +266,8 @@ def _framed(image: Image.Image, size: int | None, crop: Box | None, square: bool
     return image if size is None else image.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
+def as_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as (1, 3, H, W) in [−1, 1]."""
     levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W)
     return (levels.double() / 127.5 - 1).float().contiguous()
 

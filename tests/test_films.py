@@ -1,14 +1,20 @@
 """Films: later frames are cheap, start where the one before ended, stay near it, and flicker little."""
 
+import json
+import sys
 from itertools import pairwise
 
+import av
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import ilo
 from ilo import films
-from ilo.films import flicker, recover_frames
-from ilo.images import astronaut_face
+from ilo.cli.main import main
+from ilo.films import flicker, is_film, read_film, recover_frames, write_film
+from ilo.images import astronaut_face, astronaut_film
 from ilo.operators import Downsample, RandomInpainting, measure
 from ilo.solver.whitened import PriorRound, feature_prior
 
@@ -117,3 +123,111 @@ def test_flicker_is_the_ratio_of_changes():
             flicker(wrong, wrong)
     with pytest.raises(ValueError, match="alike"):
         flicker(x[:3], x)
+
+
+def write_video(path, frames: torch.Tensor, rate: int = 12):
+    """As a camera would: MPEG-4, its colours at half the size."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.height, stream.width = frames.shape[-2:]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
+        for levels in ((frames + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy():
+            for packet in stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "mp4"])
+def test_a_film_is_read_frame_by_frame(tmp_path, kind):
+    x, path = astronaut_film(96, 5), tmp_path / f"film.{kind}"
+    if kind == "mp4":
+        write_video(path, x)
+    elif kind == "gif":
+        write_film(path, x, rate=10)
+    else:
+        levels = ((x + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        first, *others = map(Image.fromarray, levels)
+        lossless = {"lossless": True} if kind == "webp" else {}
+        first.save(path, save_all=True, append_images=others, duration=100, **lossless)
+    assert is_film(path)
+    frames, rate = read_film(path)
+    assert rate == pytest.approx(12 if kind == "mp4" else 10)
+    assert frames.shape == x.shape
+    errors = (frames - x).abs().mean((1, 2, 3))
+    assert errors.max() < (0.005 if kind in ("webp", "png") else 0.04)  # the true frames are 0.07 apart
+    cut, _ = read_film(path, size=32, crop=(16, 16, 80, 80), first=2)
+    assert cut.shape == (2, 3, 32, 32)
+
+
+def test_what_is_no_film_is_said(tmp_path):
+    photo, broken = tmp_path / "photo.png", tmp_path / "broken.mp4"
+    ilo.images.write_image(photo, astronaut_face(64)[0])
+    broken.write_bytes(b"no video" * 100)
+    assert not is_film(photo)
+    assert not is_film(tmp_path / "absent.png")
+    assert is_film(broken)
+    with pytest.raises(ValueError, match="not a video that can be read"):
+        read_film(broken)
+    with pytest.raises(FileNotFoundError, match="no such film"):
+        read_film(tmp_path / "absent.mp4")
+    whole = tmp_path / "whole.mp4"
+    write_video(whole, astronaut_film(64, 20))
+    broken.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ValueError, match="read"):
+        read_film(broken)
+    with pytest.raises(ValueError, match="first"):
+        read_film(whole, first=0)
+
+
+def test_without_pyav_a_video_says_what_to_install(tmp_path, monkeypatch):
+    path = tmp_path / "film.mp4"
+    write_video(path, astronaut_film(64, 2))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'ilo\[film\]'"):
+        read_film(path)
+
+
+def test_the_command_line_recovers_a_film(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ilo, "paper_rounds", lambda G: ROUNDS)
+    path = tmp_path / "film.gif"
+    write_film(path, astronaut_film(96, 5))
+    assert main(["recover", str(path), "--frames", "3", "--restarts", "1", "--keep", "0.3", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert "auto is for photos" in said.out
+    assert "flicker" in said.out
+    assert said.err == ""
+    out = tmp_path / "film-recovered"
+    written = {"comparison.gif", "film.csv", "frames", "recovered.gif", "report.json"}
+    assert {p.name for p in out.iterdir()} == written
+    table, report = pd.read_csv(out / "film.csv"), json.loads((out / "report.json").read_text())
+    assert list(table["frame"]) == [1, 2, 3]
+    assert report["psnr"] == pytest.approx(table["psnr"].mean())
+    frames = torch.cat([ilo.images.read_image(p) for p in sorted((out / "frames").iterdir())])
+    assert frames.shape == (3, 3, 64, 64)
+    truth = read_film(path, 64, first=3)[0]
+    assert ilo.metrics.psnr(frames, truth).mean() == pytest.approx(report["psnr"], abs=0.05)
+    assert report["flicker"] == pytest.approx(flicker(frames, truth), rel=0.02)
+    assert read_film(out / "comparison.gif")[0].shape == (3, 3, 128, 384)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--rounds", "csgm"], "recovered by --rounds paper"),
+        (["--measured"], "go with photos"),
+        (["--frames", "1"], "two frames or more"),
+        (["--frames", "0"], "first must be"),
+    ],
+)
+def test_what_a_film_cannot_be_recovered_by_is_said(tmp_path, capsys, options, said):
+    write_film(tmp_path / "film.gif", astronaut_film(64, 3))
+    assert main(["recover", str(tmp_path / "film.gif"), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
+
+
+def test_frames_are_not_of_a_photo(tmp_path, capsys):
+    ilo.images.write_image(tmp_path / "photo.png", astronaut_face(64)[0])
+    assert main(["recover", str(tmp_path / "photo.png"), "--frames", "3"]) == 2
+    assert "--frames is of a film" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def measured(options: argparse.Namespace, shape: tuple[int, int, int], crop: Box
         photo, seen = read_seen(options.photo, options.mask, size=shape[-1], crop=crop)
         A = operators.Inpainting(seen, channels=shape[0])
         return Measured(A, A(photo), None, None)
-    A = _operator(options, shape)
+    A = operator_of(options, shape)
     if options.measured:
         return Measured(A, _photo_as_measurements(options, A, crop), None, None)
     truth = read_image(options.photo, size=shape[-1], crop=crop)
@@ -99,7 +99,8 @@ def measured(options: argparse.Namespace, shape: tuple[int, int, int], crop: Box
     return Measured(A, y, truth, options.noise)
 
 
-def _operator(options: argparse.Namespace, shape: tuple[int, int, int]) -> LinearOperator:
+def operator_of(options: argparse.Namespace, shape: tuple[int, int, int]) -> LinearOperator:
+    """The operator of the task, for images of `shape`; ValueError for a level that it does not have."""
     task = TASKS[options.task]
     level = getattr(options, task.option) if task.option else None
     chosen = {name: getattr(options, name) for name in task.options}

@@ -11,10 +11,12 @@ import ilo
 from ilo.assets import fetch
 from ilo.auto.plan import Auto
 from ilo.cli.cropping import crop_of, look_for_face, place_of
+from ilo.cli.film import check_film, recover_film
 from ilo.cli.folder import recover_folder
 from ilo.cli.measuring import Measured, look_at, measured, settle
 from ilo.cli.measuring import add_arguments as add_measurements
 from ilo.cli.results import folder_for, write_results
+from ilo.films import is_film
 from ilo.generators import Generator
 from ilo.generators.loading import check_computes
 from ilo.operators.tasks import TASKS, Task
@@ -49,6 +51,9 @@ it, and what is recovered by inpainting or super-resolution is put back into the
 A folder of photos is recovered photo by photo, each into a folder of its own below PHOTOS-recovered (or --out), with a
 table of all, photos.csv; what was interrupted goes on where it was.
 
+A film, an animated image or a video (.mp4, .webm, …: pip install 'ilo[film]'), is recovered frame by frame, each from
+where the one before ended, by --rounds paper: frames/, recovered.gif, comparison.gif, film.csv, report.json.
+
 Another generator, such as a StyleGAN2 checkpoint, brings its own size: --generator network.pkl (NVIDIA's .pkl,
 rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
 """
@@ -81,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="LEFT,TOP,RIGHT,BOTTOM in pixels, of which the central square is taken; face: the face in the photo, "
         "framed as the generator's are; face:2: the second largest (default: the central square)",
     )
+    problem.add_argument("--frames", type=int, metavar="N", help="of a film: the first N (default: all)")
     _add_solver(parser.add_argument_group("the solver"))
 
 
@@ -116,10 +122,17 @@ def _add_solver(solver) -> None:
 def run(options: argparse.Namespace) -> int:
     """Recover the photo, or those of a folder; return the exit code. Errors are `ilo.cli.main.main`'s to report."""
     settle(options)
+    if film := is_film(options.photo):
+        check_film(options)
+    elif options.frames is not None:
+        raise ValueError(f"--frames is of a film, and {options.photo} is none")
     _settle_solver(options)
     if options.photo.is_dir():
         G = _generator(options)
         return recover_folder(options, lambda of_one: _recover_one(of_one, G))
+    if film:
+        recover_film(options, _generator(options))
+        return 0
     _recover_one(options)
     return 0
 
