@@ -222,6 +222,9 @@ def save_figure(
     folder = Path(folder)
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf", "csv", "json")]
     png, pdf, csv, record = paths
+    # Placed once: the layout is half of what drawing costs, and would be sought again for each file and for the page.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     with written_atomically(png) as temporary:
         figure.savefig(temporary)
     with written_atomically(pdf) as temporary:

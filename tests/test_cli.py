@@ -321,6 +321,15 @@ MISTAKES = {
 }
 
 
+def test_an_interrupt_while_the_command_is_imported_is_one_too(capsys, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ilo.cli.main.CommandParser.fill", interrupted)
+    assert main(["recover", "photo.png"]) == 130
+    assert capsys.readouterr().err == "ilo: interrupted\n"
+
+
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_one_sentence_and_exit_2(quick, photo, tmp_path, capsys, case):
     arguments, message = MISTAKES[case]

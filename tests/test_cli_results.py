@@ -165,7 +165,7 @@ def test_what_is_ended_leaves_no_folder(photo, tmp_path, how):
             preexec_fn=partial(signal.signal, how, signal.SIG_DFL),  # a shell's background jobs ignore SIGINT
         )
         deadline = time.monotonic() + 300  # a busy machine is slow
-        while not log.stat().st_size and time.monotonic() < deadline:  # until the bar shows that the search began
+        while b"recover:" not in log.read_bytes() and time.monotonic() < deadline:  # the bar: the search began
             time.sleep(0.05)
         process.send_signal(how)
         assert process.wait(60) == 130

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks × shows an escape in its place
             stream.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(arguments)
     try:
         with _terminated_as_interrupted():
+            options = build_parser().parse_args(arguments)  # which imports torch: seconds in which one may think better
             return options.run(options)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         # what the user can mend reads as a sentence; anything else is a fault of ours and keeps its traceback
