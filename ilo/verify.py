@@ -161,6 +161,59 @@ def compare(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances:
     Raises:
         ValueError: they have no quantity, no group or no row in common.
     """
+    pair = _pair(name, fresh, reference, tolerances)
+    compared, moved = 0, []
+    for by, means in pair.means():
+        compared += len(means) * len(pair.fitting)
+        whole = "" if by == pair.groups else "all rows of "
+        moved += [whole + sentence for tolerance in pair.fitting.values() for sentence in _moved(means, by, tolerance)]
+    shared = pair.fresh[pair.groups].drop_duplicates().merge(pair.reference[pair.groups].drop_duplicates())
+    apart = len(shared) - len(pair.both[pair.groups].drop_duplicates())
+    return Comparison(name, compared, tuple(moved), tuple(_missing(pair.fresh, pair.reference, pair.groups)), apart)
+
+
+def movements(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances: Sequence[Tolerance]) -> pd.DataFrame:
+    """How far each mean that `compare` looks at has moved: what a table of tolerances is made from.
+
+    Columns: quantity, group (in words), rows (how many the mean is of), then, now (as the tolerance bounds them), and
+    moved: |now − then|, as a mean of `MANY` rows or more would move: times √(rows/16) where there are fewer.
+
+    Raises:
+        ValueError: as `compare`.
+    """
+    pair = _pair(name, fresh, reference, tolerances)
+    found = []
+    for by, means in pair.means():
+        for quantity in pair.fitting:
+            table = means.rename(columns={f"{quantity}_then": "then", f"{quantity}_now": "now"})[
+                ["rows", "then", "now"]
+            ]
+            as_many = (table["rows"] / MANY).clip(upper=1) ** 0.5
+            moved = (table["now"] - table["then"]).abs() * as_many
+            words = [_words(by, key) for key in table.index]
+            found.append(table.assign(quantity=quantity, group=words, moved=moved).reset_index(drop=True))
+    return pd.concat(found, ignore_index=True)[["quantity", "group", "rows", "then", "now", "moved"]]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two tables with keys alike. fitting: quantity -> its tolerance; groups: columns that tell groups apart; both: the
+    rows that the two have in common, with each quantity as ``_now`` and ``_then``."""
+
+    fresh: pd.DataFrame
+    reference: pd.DataFrame
+    fitting: dict[str, Tolerance]
+    groups: list[str]
+    both: pd.DataFrame
+
+    def means(self) -> Iterator[tuple[list[str], pd.DataFrame]]:
+        """What rows are gathered by, and the means: group by group, then method by method."""
+        columns = [f"{quantity}_{when}" for quantity in self.fitting for when in ("now", "then")]
+        for by in [self.groups, ["method"]] if "method" in self.groups and len(self.groups) > 1 else [self.groups]:
+            yield by, _means(self.both, by, columns)
+
+
+def _pair(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances: Sequence[Tolerance]) -> _Pair:
     groups, members = ([c for c in names if c in fresh and c in reference] for names in (GROUPS, MEMBERS))
     fitting: dict[str, Tolerance] = {}
     for tolerance in tolerances:
@@ -176,15 +229,7 @@ def compare(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances:
     both = pd.merge(*one_row_each, on=keys, suffixes=("_now", "_then"))
     if both.empty:
         raise ValueError(f"{name}: the two have no rows of the same {', '.join(keys)}")
-    compared, moved = 0, []
-    for by in [groups, ["method"]] if "method" in groups and len(groups) > 1 else [groups]:
-        means = _means(both, by, [f"{quantity}_{when}" for quantity in fitting for when in ("now", "then")])
-        compared += len(means) * len(fitting)
-        whole = "" if by == groups else "all rows of "
-        moved += [whole + sentence for tolerance in fitting.values() for sentence in _moved(means, by, tolerance)]
-    shared = fresh[groups].drop_duplicates().merge(reference[groups].drop_duplicates())
-    apart = len(shared) - len(both[groups].drop_duplicates())
-    return Comparison(name, compared, tuple(moved), tuple(_missing(fresh, reference, groups)), apart)
+    return _Pair(fresh, reference, fitting, groups, both)
 
 
 def _moved(means: pd.DataFrame, by: list[str], tolerance: Tolerance) -> Iterator[str]:

@@ -190,3 +190,31 @@ def test_no_tolerance_is_idle():
         ]
         assert used, tolerance
         assert tolerance.source.strip(), "where it is known from"
+
+
+def test_movements_are_what_tolerances_are_compared_with():
+    now = table()
+    now.loc[(now["level"] == 0.2) & (now["method"] == "ILO"), "psnr"] += 0.2
+    now.loc[(now["level"] == 0.1) & (now["method"] == "CSGM") & (now["image"] != "face 0"), "psnr"] = np.nan
+    few = now[now["psnr"].notna()]  # two rows are left of inpainting at 0.1 by CSGM
+    few.loc[(few["level"] == 0.1) & (few["method"] == "CSGM"), "psnr"] += 0.8
+    moved = verify.movements("rows.csv", few, table(), verify.read_tolerances(FIGURES / verify.TOLERANCES))
+    moved = moved[moved["quantity"] == "psnr"].set_index("group")
+    assert moved.loc["task inpainting, level 0.2, method ILO", "moved"] == pytest.approx(0.2)
+    assert moved.loc["task inpainting, level 0.1, method CSGM", "rows"] == 2
+    assert moved.loc["task inpainting, level 0.1, method CSGM", "moved"] == pytest.approx(0.8 * (2 / 16) ** 0.5)
+    assert moved.loc["method ILO", "moved"] == pytest.approx(0.1)
+
+
+def test_the_spread_between_runs_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(FIGURES.parent)
+    from benchmarks import spread
+
+    for name, change in (("own", 0.0), ("other", 0.2)):
+        (tmp_path / name).mkdir()
+        table().assign(psnr=lambda rows, by=change: rows["psnr"] + by).to_csv(tmp_path / name / "rows.csv", index=False)
+    spread.main([str(tmp_path / "own"), str(tmp_path / "other")])
+    said = capsys.readouterr().out
+    assert "*, psnr: 6 means" in said
+    assert "furthest 0.2 of 0.3 allowed: rows.csv" in said
+    assert "*, lpips: 6 means, of which half moved by less than 0," in said
