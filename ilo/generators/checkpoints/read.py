@@ -167,11 +167,12 @@ def read_checkpoint(path: str | Path, mapping: str | Path | None = None) -> Chec
                 return _recognised(saved, size)
             if others:
                 raise ValueError("a mapping network of its own goes with a file of torch.save's, which this is not")
+            header = int.from_bytes(head[:8], "little")  # of safetensors; it may begin with a pickle's byte
+            if head[8:9] == b"{" and not (head.startswith(b"\x80") and header > LARGEST_HEADER):
+                return _read_safetensors(path, size, header)
             if head.startswith(b"\x80"):
                 network = read_nvidia_pickle(file)
                 return _recognised(network.weights, size, network.attributes)
-        if head[8:9] == b"{":
-            return _read_safetensors(path, size, int.from_bytes(head[:8], "little"))
     except (pickle.UnpicklingError, SafetensorError, ValueError) as error:
         reason = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:LONGEST_REASON])
         raise ValueError(f"{path} was refused, and nothing in it was run: {reason}") from error
