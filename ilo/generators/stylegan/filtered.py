@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from ilo.generators.stylegan.network import GAIN, SLOPE
 
+MOST_VALUES = 2**24  # of a fine grid at a time: 64 MiB
+
 
 class FilteredLReLU(nn.Module):
     """From features (B, C, n, n) to (B, C, m, m), through a grid of (m − 1)·down + taps values a side.
@@ -45,14 +47,20 @@ class FilteredLReLU(nn.Module):
 
 
 class _Filtered(torch.autograd.Function):
-    """D σ(U x), and per value of the fine grid which slope σ has: 2 for √2's, 1 for the lesser, 0 where it clamps."""
+    """D σ(U x), and per value of the fine grid which slope σ has: 2 for √2's, 1 for the lesser, 0 where it clamps.
+
+    The fine grid of some channels at a time: filters know none of the others.
+    """
 
     @staticmethod
     def forward(x: Tensor, up_filter: Tensor, down_filter: Tensor, up: int, down: int, crop: int, clamp: float):
-        fine = F.leaky_relu_(_spread(x, up_filter, up, crop), SLOPE)
-        slope = (fine > 0).to(torch.uint8).add_(1)
-        slope.masked_fill_(fine > clamp, 0).masked_fill_(fine < -clamp, 0)
-        return _gather(fine.clamp_(-clamp, clamp), down_filter, down, 0), slope
+        outs, slopes = [], []
+        for part in _parts(x, up):
+            fine = F.leaky_relu_(_spread(part, up_filter, up, crop), SLOPE)
+            slope = (fine > 0).to(torch.uint8).add_(1)
+            slopes.append(slope.masked_fill_(fine > clamp, 0).masked_fill_(fine < -clamp, 0))
+            outs.append(_gather(fine.clamp_(-clamp, clamp), down_filter, down, 0))
+        return torch.cat(outs, 1), torch.cat(slopes, 1)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -67,19 +75,31 @@ class _Filtered(torch.autograd.Function):
         up_filter, down_filter, slope = ctx.saved_tensors
         if g is None or not ctx.needs_input_grad[0]:
             return (None,) * 7
-        fine = _sloped(_spread(g, down_filter, ctx.down, 0), slope)
-        return (_gather(fine, up_filter, ctx.up, ctx.crop), *(None,) * 6)
+        parts = [
+            _gather(_sloped(_spread(part, down_filter, ctx.down, 0), part_slope), up_filter, ctx.up, ctx.crop)
+            for part, part_slope in _parts(g, ctx.down, slope)
+        ]
+        return (torch.cat(parts, 1), *(None,) * 6)
 
     @staticmethod
     def jvp(ctx, t: Tensor | None, *_):
         up_filter, down_filter, slope = ctx.saved_tensors
         if t is None:
             return None, None
-        return _gather(_sloped(_spread(t, up_filter, ctx.up, ctx.crop), slope), down_filter, ctx.down, 0), None
+        fine = _sloped(_spread(t, up_filter, ctx.up, ctx.crop), slope)
+        return _gather(fine, down_filter, ctx.down, 0), None
+
+
+def _parts(x: Tensor, factor: int, beside: Tensor | None = None):
+    """x in parts of some channels, 16 or a multiple, whose grid, finer by `factor`, has about `MOST_VALUES`."""
+    step = 16 * max(1, MOST_VALUES // (16 * len(x) * factor**2 * x.shape[2] * x.shape[3]))
+    return x.split(step, 1) if beside is None else zip(x.split(step, 1), beside.split(step, 1), strict=True)
 
 
 def _sloped(fine: Tensor, slope: Tensor) -> Tensor:
-    return torch.where(slope > 1, fine, SLOPE * fine).masked_fill(slope == 0, 0)
+    """fine times σ's slope, but for √2: written over it, unless the product is itself to be differentiated."""
+    factor = torch.where(slope > 1, fine.new_ones(()), fine.new_tensor(SLOPE)).masked_fill_(slope == 0, 0)
+    return fine * factor if torch.is_grad_enabled() else fine.mul_(factor)
 
 
 def _spread(x: Tensor, taps: Tensor, factor: int, crop: int) -> Tensor:
