@@ -22,7 +22,10 @@ from ilo.files import cache_dir, written_atomically
 
 ACCEPT = "ILO_ACCEPT_LICENCE"
 NVIDIA = "NVIDIA Source Code License (research and evaluation only), https://nvlabs.github.io/stylegan2/license.html"
-NVIDIA_THIRD = "NVIDIA Source Code License (research and evaluation only), https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt"
+NVIDIA_THIRD = (
+    "NVIDIA Source Code License (research and evaluation only), "
+    "https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt"
+)
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
 THIRD = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files"
