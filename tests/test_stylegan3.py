@@ -276,7 +276,7 @@ CHANGED = {
     "numbers that are none": ({f"{L2}.bias": torch.full((9,), torch.nan)}, "L2_52_9.bias holds NaN"),
     "two second layers": ({"synthesis.L2_52_8.bias": torch.ones(8)}, "L0, L1, …, each of one size"),
     "a layer left out": ({"synthesis.L7_32_8.bias": torch.ones(8)}, "L0, L1, …, each of one size"),
-    "layers that shrink": ({"synthesis.L6_16_3.bias": torch.ones(3)}, "a power of two between that does not fall"),
+    "layers that shrink": ({"synthesis.L6_16_3.bias": torch.ones(3)}, "powers of two that do not fall"),
     "waves of two channels": ({"synthesis.input.phases": torch.ones(2)}, r"input.phases has the shape \(2,\)"),
 }
 
@@ -296,7 +296,7 @@ def test_what_does_not_fit_is_said(case, tmp_path):
 @pytest.mark.parametrize(
     ("module", "setting", "value", "message"),
     [
-        ("synthesis", "margin_size", 9, "powers? of two"),
+        ("synthesis", "margin_size", 9, "and but for the last two layers 9 more beyond every edge"),
         ("synthesis", "margin_size", 0.5, "no number of samples"),
         ("synthesis", "margin_size", 10**400, "no positive number"),
         ("synthesis", "output_scale", "much", "no positive number"),

@@ -60,8 +60,8 @@ def third_layers(names: Mapping[str, Any], settings: Mapping[str, float] = SETTI
     grow = all(a <= b for a, b in pairwise(rates)) and rates[-2] == rates[-1] <= MOST_PIXELS
     if not grow or any(rate < 4 or rate & (rate - 1) for rate in rates):
         raise ValueError(
-            f"{WHAT}, but its layers have {list(sizes)} samples a side: {margin} beyond every edge, but for the last "
-            f"two, and a power of two between that does not fall, from 4 to {MOST_PIXELS}, are expected"
+            f"{WHAT}, but its layers have {list(sizes)} samples a side: expected are powers of two that do not fall, "
+            f"from 4 to {MOST_PIXELS}, and but for the last two layers {margin} more beyond every edge"
         )
     sides = list(zip(channels, sizes, rates, strict=True))
     entering = [sides[0], *sides[:-1]]  # the input is as the first layer is
