@@ -1,4 +1,4 @@
-"""Writes pickles as NVIDIA's StyleGAN2-ADA does, from a state dict in its names.
+"""Writes pickles as NVIDIA's StyleGAN2-ADA and StyleGAN3 do, from a state dict in its names.
 
 Its networks are instances of classes whose __reduce__ gives torch_utils.persistence._reconstruct_persistent_obj and
 (meta,), where meta holds the source of the module that defines the class, which NVIDIA's loader executes, and the
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+BUFFERS = ("noise_const", "resample_filter", "w_avg", "transform", "freqs", "phases", "magnitude_ema")
+BUFFERS += ("up_filter", "down_filter")
 SOURCE = "raise RuntimeError('the source in the pickle was executed')\n"
 
 
@@ -39,6 +41,37 @@ def nvidia_pickle(weights: dict[str, Tensor], attributes: dict | None = None, pr
     return file.getvalue()
 
 
+def third_attributes(weights: dict[str, Tensor], margin: int = 10, bandwidth: float = 2.0, scale: float = 0.25,
+                     clamp: float | None = 256) -> dict:  # fmt: skip
+    """What the modules of a StyleGAN3 of these tensors keep beside them, of NVIDIA's kinds: its numpy's, and lists."""
+    layers = sorted(
+        {name.split(".")[1] for name in weights if ".L" in name}, key=lambda name: int(name[1:3].strip("_"))
+    )
+    sizes = [int(name.split("_")[1]) for name in layers]
+    rates = [size - 2 * margin for size in sizes[:-2]] + sizes[-2:]
+    out = {
+        "synthesis": {"margin_size": margin, "output_scale": scale, "img_resolution": sizes[-1], "num_critical": 2},
+        "synthesis.input": {
+            "bandwidth": np.float64(bandwidth),
+            "sampling_rate": np.float64(rates[0]),
+            "size": np.broadcast_to(np.asarray(sizes[0]), [2]),
+        },
+        "mapping": {"num_ws": len(layers) + 1, "embed": None},
+    }
+    for i, name in enumerate(layers):
+        last, before = i == len(layers) - 1, rates[max(0, i - 1)]
+        out[f"synthesis.{name}"] = {
+            "is_torgb": last,
+            "up_factor": 1 if last else 2 * rates[i] // before,
+            "down_factor": 1 if last else 2,
+            "conv_clamp": clamp,
+            "in_cutoff": np.float64(2.5),
+            "out_size": np.broadcast_to(np.asarray(sizes[i]), [2]),
+            "padding": [9, 8, 9, 8],
+        }
+    return out
+
+
 def _network(weights: dict[str, Tensor], attributes: dict, Module: type, EasyDict: type):
     root = Module(EasyDict)
     for name, tensor in weights.items():
@@ -46,7 +79,7 @@ def _network(weights: dict[str, Tensor], attributes: dict, Module: type, EasyDic
         module = root
         for part in path:
             module = module._modules.setdefault(part, Module(EasyDict))
-        if leaf in ("noise_const", "resample_filter", "w_avg"):
+        if leaf in BUFFERS:
             module._buffers[leaf] = tensor
         else:
             module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=tensor.is_floating_point())

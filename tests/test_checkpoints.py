@@ -443,6 +443,16 @@ def test_a_truncated_file_is_refused(tmp_path, kind, fraction):
         open_checkpoint(path)
 
 
+def test_a_safetensors_file_may_begin_as_a_pickle_does(tmp_path):
+    """With the length of its header, whose lowest byte is a pickle's first in one file of 32."""
+    begins = set()
+    for letters in range(0, 256, 8):
+        save_file(SMALL, tmp_path / "g", {"note": "x" * letters})
+        begins.add((tmp_path / "g").read_bytes()[:1])
+        assert read_checkpoint(tmp_path / "g").weights.keys() == SMALL.keys()
+    assert b"\x80" in begins
+
+
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"hello, this is text", b"PK\x03\x04 but no zip"])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "g").write_bytes(content)

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = """\
-Read a checkpoint (NVIDIA's StyleGAN or StyleGAN2 .pkl, rosinality's, PULSE's, lernapparat's or genforce's .pt,
-BigGAN-PyTorch's .pth, safetensors), recognised by what it holds and not by its name, and write its generator as
-safetensors. Nothing in the file is run: a pickle that
-asks for anything but weights is refused (exit code 2).
+Read a checkpoint (NVIDIA's .pkl of StyleGAN, StyleGAN2 or StyleGAN3, rosinality's, PULSE's, lernapparat's or
+genforce's .pt, BigGAN-PyTorch's .pth, safetensors), recognised by what it holds and not by its name, and write its
+generator as safetensors. Nothing in the file is run: a pickle that asks for anything but weights is refused (exit
+code 2).
 """
 
 

@@ -8,7 +8,8 @@ from ilo.generators.loading import load
 from ilo.generators.memory import economical, memory_report, peak_memory
 from ilo.generators.stylegan.build import stylegan2
 from ilo.generators.stylegan.first import stylegan1
-from ilo.generators.stylegan.random import random_stylegan2
+from ilo.generators.stylegan.random import random_stylegan2, random_stylegan3
+from ilo.generators.stylegan.third import stylegan3
 
 __all__ = [
     "FeatureLayer",
@@ -23,6 +24,8 @@ __all__ = [
     "open_checkpoint",
     "peak_memory",
     "random_stylegan2",
+    "random_stylegan3",
     "stylegan1",
     "stylegan2",
+    "stylegan3",
 ]

@@ -5,6 +5,7 @@ wherever the same size is meant: {"fc0.weight": ("hidden", "z"), "fc0.bias": ("h
 is a pair: (2, "hidden").
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -88,6 +89,17 @@ def same_dtype(weights: Mapping[str, Tensor], names: Iterable[str], what: str) -
     for name, dtype in dtypes.items():
         if dtype != common:
             raise ValueError(f"{what}, but {name} is of {dtype}, and others of {common}: one dtype is expected")
+
+
+def positive(settings: Mapping[str, Any], name: str, default: float | None = None) -> float | None:
+    """The number `settings[name]`, or `default` if there is none; ValueError if it is no positive, finite number."""
+    try:
+        value = default if settings.get(name) is None else float(settings[name])
+    except (ValueError, OverflowError):
+        value = math.nan
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"its setting {name} is no positive number")
+    return value
 
 
 def _no_dense_floats(value: Any) -> str | None:

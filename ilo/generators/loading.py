@@ -30,12 +30,12 @@ def load(
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
 
-    Anything else is the path of a checkpoint: StyleGAN2 (NVIDIA's .pkl of PyTorch or of TensorFlow, rosinality's .pt),
-    the first StyleGAN (PULSE's, lernapparat's, rosinality's, genforce's, NVIDIA's .pkl of TensorFlow), BigGAN-PyTorch's
-    .pth, or any of them as safetensors, recognised by what the file holds; nothing in it is run
-    (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
-    `options` go to its builder: space, noise, truncation, label (`stylegan2`), truncated, epsilon (`stylegan1`), or
-    label (`biggan`).
+    Anything else is the path of a checkpoint: StyleGAN3 (NVIDIA's .pkl), StyleGAN2 (NVIDIA's .pkl of PyTorch or of
+    TensorFlow, rosinality's .pt), the first StyleGAN (PULSE's, lernapparat's, rosinality's, genforce's, NVIDIA's .pkl
+    of TensorFlow), BigGAN-PyTorch's .pth, or any of them as safetensors, recognised by what the file holds; nothing in
+    it is run (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
+    `options` go to its builder: space, truncation (all StyleGANs), noise (`stylegan1`, `stylegan2`), label
+    (`stylegan2`, `stylegan3`, `biggan`), truncated, epsilon (`stylegan1`).
 
     Raises:
         ValueError: no such generator, device or floating-point dtype; a file that is refused or of another kind.

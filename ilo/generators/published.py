@@ -22,8 +22,13 @@ from ilo.files import cache_dir, written_atomically
 
 ACCEPT = "ILO_ACCEPT_LICENCE"
 NVIDIA = "NVIDIA Source Code License (research and evaluation only), https://nvlabs.github.io/stylegan2/license.html"
+NVIDIA_THIRD = (
+    "NVIDIA Source Code License (research and evaluation only), "
+    "https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt"
+)
 ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
+THIRD = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files"
 TENSORFLOW = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks"
 LERNAPPARAT = "https://github.com/lernapparat/lernapparat/releases/download/v2019-02-01"
 BY_NC = "CC BY-NC 4.0, https://creativecommons.org/licenses/by-nc/4.0/"
@@ -141,6 +146,14 @@ PUBLISHED = {
         "rosinality",
         "c61fbf6e67a065f40ebcbabe4500abf6a5e2ed057375f51d988fa67d8e163ae1",
         123950925,
+    ),
+    "stylegan3-t-ffhq-1024": Published(
+        f"{THIRD}/stylegan3-t-ffhq-1024x1024.pkl",
+        1024,
+        "NVIDIA",
+        "efd9fa1f967a11b5390399a8ed512dc32e341c245fa2d4dafa6d94e96222085b",
+        294775112,
+        NVIDIA_THIRD,
     ),
     "stylegan-ffhq-1024-pt": Published(
         f"{LERNAPPARAT}/karras2019stylegan-ffhq-1024x1024.for_g_all.pt", 1024, "lernapparat", licence=BY_NC

@@ -21,7 +21,7 @@ from ilo.generators.biggan_layers import biggan_table
 from ilo.generators.checkpoints.names import rosinality_table
 from ilo.generators.dcgan_layers import dcgan_table
 from ilo.generators.fit import Table
-from ilo.generators.stylegan.random import random_stylegan2
+from ilo.generators.stylegan.random import random_stylegan2, random_stylegan3
 
 from . import REFUSED, WORKED
 
@@ -81,6 +81,8 @@ def formats() -> dict[str, Format]:
         "lernapparat": first_writer.lernapparat(net),
         "rosinality's first": first_writer.rosinality(net),
     }
+    third = random_stylegan3(16, config="r", channel_base=24, channel_max=2, layers=3, z_dim=5, w_dim=7)
+    third |= {"mapping.w_avg": golden_files.draw("mapping.w_avg", (7,))}
     variables = {name: torch.from_numpy(v) for name, v in first_writer.tensorflow(net).items()}
 
     def tensorflow(weights: Mapping[str, Any], path: Path) -> None:
@@ -100,6 +102,9 @@ def formats() -> dict[str, Format]:
         ),
         "TensorFlow's first": Format({name: v.float() for name, v in variables.items()}, tensorflow, dense),
         **{name: Format({k: v.float() for k, v in weights.items()}, torch.save) for name, weights in first.items()},
+        "NVIDIA's third": Format(
+            third, lambda w, path: path.write_bytes(nvidia_pickle(w)), tuple(k for k in KINDS if k not in dense)
+        ),
         "BigGAN": Format(big, torch.save),
         "safetensors": Format(style, save_file, ()),
     }

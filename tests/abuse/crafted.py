@@ -16,6 +16,7 @@ from ilo.generators.dcgan_layers import dcgan_table
 from ilo.generators.stylegan.first import first_table
 from ilo.generators.stylegan.random import random_stylegan2
 from ilo.generators.stylegan.table import nvidia_table
+from ilo.generators.stylegan.third_table import third_table
 
 from .assemble import (
     BODY,
@@ -213,6 +214,9 @@ def tensors() -> Makers:
     blocks = biggan_table(dict.fromkeys(["blocks.1.0.conv1.weight"]))
     first = first_table(dict.fromkeys([*(f"synthesis.layer{k}." for k in range(4)), "mapping.dense0."]))
     wide_first = {key: [n[0] * 16384 if isinstance(n, tuple) else n for n in row] for key, row in first.items()}
+    layers = [f"synthesis.L{i}_{size}_16384." for i, size in enumerate((36, 36, 16, 16))]
+    table = third_table(dict.fromkeys([*layers, "mapping.fc0."]))
+    third = {key: [n[0] * 6 if isinstance(n, tuple) else n for n in row] for key, row in table.items()}
     deep = dict.fromkeys(f"synthesis.b{4 << i}.const" for i in range(11))
     utils = "torch._utils"
     size, no = b"(" + number(2**40) + b"t", b"\x89"
@@ -249,6 +253,7 @@ def tensors() -> Makers:
         "a StyleGAN2 of one number, zipped": lambda: torch_bytes(expanded(skewed, **wide)),
         "a StyleGAN2 of one number, older": lambda: storage_bytes(expanded(skewed, **wide)),
         "the first StyleGAN of one number": lambda: torch_bytes(expanded(wide_first, **wide)),
+        "StyleGAN3 of one number": lambda: torch_bytes(expanded(third, **wide, kernel=3)),
         "rosinality's of one number": lambda: torch_bytes(expanded(rosinality, **wide)),
         "a BigGAN of one number": lambda: torch_bytes(
             expanded(blocks, **wide | {"colours": 3, "class": 128, "chunk": 20, "condition": 148, "seed": 16384 * 16})
@@ -441,6 +446,10 @@ def architectures() -> Makers:
             {f"generator.progression.{i}.noise1.weight_orig": one for i in (0, 999_999)}
         ),
         "StyleGAN2 of 2^60 pixels": lambda: torch_bytes({f"synthesis.b{4 << i}.const": one for i in range(59)}),
+        "StyleGAN3 of layers without end": lambda: torch_bytes(
+            {f"synthesis.L{i}_36_3.bias": one for i in (0, 1, 2, "9" * 4000)}
+        ),
+        "StyleGAN3 of 65536 pixels": lambda: torch_bytes({f"synthesis.L{i}_65536_3.bias": one for i in range(4)}),
         "StyleGAN2 of blocks without end": lambda: torch_bytes(
             {"synthesis.b4.const": one, f"synthesis.b{'9' * 4000}.const": one}
         ),

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from ilo.generators.checkpoints.first_format import Genforce, doubling, doublings, parts
-from ilo.generators.checkpoints.names import positive
-from ilo.generators.fit import Size, Table, numbered
+from ilo.generators.fit import Size, Table, numbered, positive
 from ilo.generators.stylegan.network import GAIN
 
 # Settings of TensorFlow's networks, and what each must be where one says so.

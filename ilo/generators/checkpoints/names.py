@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ilo.generators.fit import MOST_PIXELS, Table, numbered
+from ilo.generators.fit import MOST_PIXELS, Table, numbered, positive
 from ilo.generators.stylegan.table import check, mapping
 from ilo.rng import stream
 
@@ -32,22 +32,16 @@ def from_nvidia(
     if architecture != "skip":
         raise ValueError(f"StyleGAN2 of the architecture {architecture!r} is not supported, only 'skip'")
     clamp = positive(attributes, "synthesis.b4.conv1.conv_clamp")
-    gain = positive(attributes, "mapping.fc0.bias_gain", 0.01) / 0.01
     out = {key: value for key, value in weights.items() if not key.endswith("resample_filter")}
-    if gain != 1:
-        out |= {key: value * gain for key, value in out.items() if key.startswith("mapping.fc")}
-    return out, clamp
+    return with_mapping_rate(out, attributes), clamp
 
 
-def positive(settings: Mapping[str, Any], name: str, default: float | None = None) -> float | None:
-    """The number `settings[name]`, or `default` if there is none; ValueError if it is no positive, finite number."""
-    try:
-        value = float(settings[name]) if name in settings else default
-    except (ValueError, OverflowError):
-        value = math.nan
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise ValueError(f"its setting {name} is no positive number")
-    return value
+def with_mapping_rate(weights: Mapping[str, Tensor], attributes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights, scaled as if the mapping network's learning-rate multiplier were 0.01."""
+    gain = positive(attributes, "mapping.fc0.bias_gain", 0.01) / 0.01
+    return {
+        key: value * gain if gain != 1 and key.startswith("mapping.fc") else value for key, value in weights.items()
+    }
 
 
 def from_rosinality(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

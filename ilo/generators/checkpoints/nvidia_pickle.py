@@ -1,4 +1,4 @@
-"""Read the generator of an NVIDIA pickle, StyleGAN2-ADA's or TensorFlow's, without running anything that it holds.
+"""Read the generator of an NVIDIA pickle, of PyTorch or of TensorFlow, without running anything that it holds.
 
 Such a file embeds Python source, which NVIDIA's own loader executes, and names functions, which plain unpickling
 calls. Here a name that the file asks for is looked up in a table of stand-ins and nowhere else. A module becomes a
@@ -70,7 +70,7 @@ def read_nvidia_pickle(file: BinaryIO) -> NvidiaGenerator:
 
 def _flattened(record: "_Record") -> NvidiaGenerator:
     weights: dict[str, View | Unusable] = {}
-    attributes: dict[str, bool | int | float | str] = {}
+    attributes: dict[str, bool | int | float | str | None] = {}
     names = Budget(MOST_NAMES)
     for prefix, state in _modules(record, names):
         for group in ("_parameters", "_buffers"):
@@ -78,7 +78,8 @@ def _flattened(record: "_Record") -> NvidiaGenerator:
                 if isinstance(value, (View, Unusable)):
                     weights[f"{prefix}{name}"] = value
         for name, value in _named(state, names):
-            if isinstance(value, (bool, int, float, str)):
+            value = value.number() if isinstance(value, tensorflow_pickle.Array) else value
+            if value is None or isinstance(value, (bool, int, float, str)):
                 attributes[f"{prefix}{name}"] = value
     return NvidiaGenerator(weights, attributes)
 

@@ -1,9 +1,9 @@
-"""Generators from checkpoint files: both StyleGANs, BigGAN and DCGAN, recognised by what the file holds.
+"""Generators from checkpoint files: the three StyleGANs, BigGAN and DCGAN, recognised by what the file holds.
 
     file                                              read as
     safetensors                                       tensors, nothing else
     torch.save's, zipped or older (.pt, .pth)         `ilo.generators.checkpoints.torch_file`; its ``g_ema``, or all
-    NVIDIA's pickle (.pkl): StyleGAN2-ADA's           `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
+    NVIDIA's pickle (.pkl): StyleGAN2-ADA's and 3's   `ilo.generators.checkpoints.nvidia_pickle`; ``G_ema``
         and TensorFlow's StyleGAN and StyleGAN2       the same, by `tensorflow_pickle`'s stand-ins; ``Gs``
 
 Nothing in a file is run. `convert` writes what was read as safetensors, which any program can read safely.
@@ -25,7 +25,7 @@ from ilo.files import written_atomically
 from ilo.generators.base import Generator
 from ilo.generators.biggan_layers import biggan, biggan_table, check_biggan
 from ilo.generators.checkpoints.first_names import first_stylegan
-from ilo.generators.checkpoints.names import ROSINALITY, from_nvidia, from_rosinality, positive, rosinality_table
+from ilo.generators.checkpoints.names import ROSINALITY, from_nvidia, from_rosinality, rosinality_table
 from ilo.generators.checkpoints.nvidia_pickle import read_nvidia_pickle
 from ilo.generators.checkpoints.tensorflow_names import (
     check_tensorflow,
@@ -34,12 +34,16 @@ from ilo.generators.checkpoints.tensorflow_names import (
     tensorflow_table,
 )
 from ilo.generators.checkpoints.tensors import Unusable, View, check_room
+from ilo.generators.checkpoints.third_names import from_third, third_settings
 from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, read_zipped
 from ilo.generators.checkpoints.unpickle import Budget
 from ilo.generators.dcgan_layers import check_dcgan, dcgan, dcgan_table, is_counter
+from ilo.generators.fit import positive
 from ilo.generators.stylegan.build import stylegan2
 from ilo.generators.stylegan.first import first_sizes, stylegan1
 from ilo.generators.stylegan.table import check, nvidia_table, resolutions
+from ilo.generators.stylegan.third import stylegan3
+from ilo.generators.stylegan.third_table import check_third, third_layers
 
 FORMAT = "ilo-generator-1"
 LARGEST_HEADER = 4 * 2**20  # bytes of a safetensors file's; StyleGAN2-1024's has 20,000
@@ -55,23 +59,26 @@ DTYPES = {
 class Checkpoint:
     """A generator's weights, in the names and scales that its builder takes.
 
-    kind: "stylegan1", "stylegan2", "biggan" or "dcgan". weights: name → tensor, the floating ones all float32 or all
-    float64. clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None. epsilon: of the
-    first StyleGAN's instance norm, or None.
+    kind: "stylegan1", "stylegan2", "stylegan3", "biggan" or "dcgan". weights: name → tensor, the floating ones all
+    float32 or all float64. clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None.
+    epsilon: of the first StyleGAN's instance norm, or None. settings: StyleGAN3's (`stylegan3`), or None.
     """
 
     kind: str
     weights: dict[str, Tensor]
     clamp: float | None = None
     epsilon: float | None = None
+    settings: dict[str, float] | None = None
 
     def build(self, **options: Any) -> Generator:
-        """Build the generator; `options` go to `stylegan1`, `stylegan2`, `biggan` or `dcgan`.
+        """Build the generator; `options` go to `stylegan1`, `stylegan2`, `stylegan3`, `biggan` or `dcgan`.
 
         Raises:
             ValueError: tensors are missing or do not fit, or an option's value is none of those allowed.
             TypeError: an option that this kind of generator does not have.
         """
+        if self.kind == "stylegan3":
+            return stylegan3(self.weights, **{"settings": self.settings, **options})
         if self.kind == "stylegan2":
             return stylegan2(self.weights, **{"clamp": self.clamp, **options})
         if self.kind == "stylegan1":
@@ -83,16 +90,17 @@ class Checkpoint:
     def describe(self) -> str:
         """What it is, in a line: kind, size of its images, classes, parameters and clamp."""
         count, classes = sum(value.numel() for value in self.weights.values()), 0
-        if self.kind == "stylegan2":
-            size = resolutions(self.weights)[-1]
-            embedding = self.weights.get("mapping.embed.weight")
-            classes = 0 if embedding is None else embedding.shape[1]
+        if self.kind in ("stylegan2", "stylegan3"):
+            third = self.kind == "stylegan3"
+            size = third_layers(self.weights, self.settings)[-1].size if third else resolutions(self.weights)[-1]
+            classes = self.weights["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in self.weights else 0
         elif self.kind == "stylegan1":
             size = first_sizes(self.weights)[-1]
         else:
             size = self.build().image_shape[-1]
             classes = len(self.weights["shared.weight"]) if self.kind == "biggan" else 0
-        kinds = {"stylegan1": "StyleGAN (the first)", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN"}
+        kinds = {"stylegan1": "StyleGAN (the first)", "stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
+        kinds |= {"biggan": "BigGAN", "dcgan": "DCGAN"}
         conditional = f"{classes} classes" if classes else "no classes"
         clamp = "" if self.clamp is None else f", convolutions clamped to ±{self.clamp:g}"
         return f"{kinds[self.kind]}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
@@ -101,7 +109,8 @@ class Checkpoint:
 def open_checkpoint(path: str | Path, *, mapping: str | Path | None = None, **options: Any) -> Generator:
     """Build the generator of a checkpoint file, called by the file's stem unless the option `name` says otherwise.
 
-    Both StyleGANs have the options space, noise, truncation; StyleGAN2 (`stylegan2`) and BigGAN (`biggan`) have label.
+    The StyleGANs have the options space and truncation, the first two noise; StyleGAN2 (`stylegan2`), StyleGAN3
+    (`stylegan3`) and BigGAN (`biggan`) have label.
     `mapping` is the file of the mapping network, where that is not in `path`: PULSE's StyleGAN is two files.
 
     Raises:
@@ -115,15 +124,15 @@ def open_checkpoint(path: str | Path, *, mapping: str | Path | None = None, **op
 def convert(source: str | Path, target: str | Path, mapping: str | Path | None = None) -> Checkpoint:
     """Write the generator of the checkpoint `source` to `target` as safetensors, atomically; return it.
 
-    StyleGAN2's tensors get the names of NVIDIA's PyTorch networks, the first StyleGAN's those of genforce's, whichever
-    the source has. `mapping` as of `open_checkpoint`.
+    StyleGAN2's tensors and StyleGAN3's get the names of NVIDIA's PyTorch networks, the first StyleGAN's those of
+    genforce's, whichever the source has. `mapping` as of `open_checkpoint`.
 
     Raises:
         FileNotFoundError, ValueError: as `open_checkpoint`.
     """
     checkpoint = read_checkpoint(source, mapping)
     checkpoint.build()  # what could not be built is not written
-    numbers = {"clamp": checkpoint.clamp, "epsilon": checkpoint.epsilon}
+    numbers = {"clamp": checkpoint.clamp, "epsilon": checkpoint.epsilon, **(checkpoint.settings or {})}
     metadata = {"format": FORMAT} | {key: repr(value) for key, value in numbers.items() if value is not None}
     with written_atomically(target) as temporary:
         # clones, because safetensors takes no two names of one memory
@@ -158,11 +167,12 @@ def read_checkpoint(path: str | Path, mapping: str | Path | None = None) -> Chec
                 return _recognised(saved, size)
             if others:
                 raise ValueError("a mapping network of its own goes with a file of torch.save's, which this is not")
+            header = int.from_bytes(head[:8], "little")  # of safetensors; it may begin with a pickle's byte
+            if head[8:9] == b"{" and not (head.startswith(b"\x80") and header > LARGEST_HEADER):
+                return _read_safetensors(path, size, header)
             if head.startswith(b"\x80"):
                 network = read_nvidia_pickle(file)
                 return _recognised(network.weights, size, network.attributes)
-        if head[8:9] == b"{":
-            return _read_safetensors(path, size, int.from_bytes(head[:8], "little"))
     except (pickle.UnpicklingError, SafetensorError, ValueError) as error:
         reason = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:LONGEST_REASON])
         raise ValueError(f"{path} was refused, and nothing in it was run: {reason}") from error
@@ -190,14 +200,15 @@ def _read_safetensors(path: Path, size: int, header: int) -> Checkpoint:
         raise ValueError(f"its header has {header:,} bytes, which no generator's has")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
+        metadata = metadata if metadata.get("format") == FORMAT else {}
         saved: dict[str, _Saved] = {}
         for name in file.keys():  # noqa: SIM118 (not a dict)
             part = file.get_slice(name)
             saved[name] = _Saved(file, name, tuple(part.get_shape()), DTYPES.get(part.get_dtype(), part.get_dtype()))
-        checkpoint = _recognised(saved, size)
-    if metadata.get("format") == FORMAT and "clamp" in metadata:
+        checkpoint = _recognised(saved, size, metadata)
+    if "clamp" in metadata:
         return replace(checkpoint, clamp=positive(metadata, "clamp"))
-    if metadata.get("format") == FORMAT and "epsilon" in metadata and checkpoint.kind == "stylegan1":
+    if "epsilon" in metadata and checkpoint.kind == "stylegan1":
         return replace(checkpoint, epsilon=positive(metadata, "epsilon"))
     return checkpoint
 
@@ -245,6 +256,10 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
         return Checkpoint(
             "stylegan2", from_tensorflow(_tensors(saved, tensorflow_table(saved), size), attributes or {})
         )
+    if has("synthesis.L0_"):
+        settings = third_settings(saved, attributes or {})
+        weights = from_third(_tensors(saved, check_third(saved, settings), size), attributes or {})
+        return Checkpoint("stylegan3", weights, settings=settings)
     if has("synthesis.b"):
         table = nvidia_table(saved)
         check(saved, table)
@@ -261,8 +276,6 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
         check_dcgan(saved)
         names = [name for name, value in saved.items() if name in dcgan_table() or is_counter(name, value)]
         return Checkpoint("dcgan", _tensors(saved, names, size))
-    if has("synthesis.L0_"):
-        raise ValueError("it is a StyleGAN3, whose layers are not of growing resolution; the two before are supported")
     tensors = sorted(name[:50] for name, value in saved.items() if isinstance(value, (View, Unusable, _Saved)))
     names = ", ".join(tensors[:5]) or "none"
     raise ValueError(f"it holds no StyleGAN, BigGAN or DCGAN; its first tensors: {names}")

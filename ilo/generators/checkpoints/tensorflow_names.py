@@ -13,8 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ilo.generators.checkpoints.names import positive
-from ilo.generators.fit import MOST_PIXELS, Table
+from ilo.generators.fit import MOST_PIXELS, Table, positive
 from ilo.generators.stylegan.table import check
 
 TENSORFLOW = "this looks like NVIDIA's TensorFlow StyleGAN2"

@@ -78,6 +78,10 @@ class Array(Stateful):
         storage = Storage(kind, len(data), lambda out: out.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8)))
         self.found = View(storage, kind, tuple(shape), tuple(strides), 0)
 
+    def number(self) -> int | float | None:
+        """What it holds, if that is a single number."""
+        return self.found.tensor().item() if isinstance(self.found, View) and self.found.shape == () else None
+
 
 def scalar(dtype: Any, data: Any = None, *_: Any) -> Array:
     """A single number of numpy's, as a variable of shape ()."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from ilo.generators.base import Generator, State
 from ilo.generators.fit import same_dtype
 from ilo.generators.stylegan.network import Affine, StyledConv, ToRGB, upsample
-from ilo.generators.stylegan.spaces import MappingNetwork, Truncation, space_of
+from ilo.generators.stylegan.spaces import MappingNetwork, Space, Truncation, space_of
 from ilo.generators.stylegan.table import WHAT, check, nvidia_table, resolutions
 
 SPACES = ("paper", "z", "w", "w+")
@@ -68,7 +68,7 @@ def stylegan2(
     Raises:
         ValueError: an option is none of those above, or a tensor is missing or does not fit the others; it is named.
     """
-    check_options(space, noise, truncation)
+    check_options(space, truncation, noise)
     if clamp is not None and not (math.isfinite(clamp) and clamp > 0):
         raise ValueError(f"clamp must be a positive number or None, got {clamp}")
     table = nvidia_table(weights)
@@ -77,8 +77,8 @@ def stylegan2(
     return _stylegan2(weights, space, noise, truncation, label, clamp, name)
 
 
-def check_options(space: str, noise: str, truncation: float) -> None:
-    """ValueError for an option that neither StyleGAN has."""
+def check_options(space: str, truncation: float, noise: str = "fixed") -> None:
+    """ValueError for an option that no StyleGAN has."""
     if space not in SPACES:
         raise ValueError(f"space must be one of {', '.join(SPACES)}, got {space!r}")
     if noise not in NOISES:
@@ -92,18 +92,31 @@ def _stylegan2(weights, space, noise, truncation, label, clamp, name) -> Generat
     num_ws = 2 * len(sizes)
     mapping = MappingNetwork(weights)
     truncate = Truncation(mapping.w_avg, truncation)
-    key, shape, prior, entrance, to_w = space_of(space, mapping, truncate, num_ws, label)
+    place = space_of(space, mapping, truncate, num_ws, label)
     maps = noise_maps(weights, sizes)
-    start = Start(entrance, weights["synthesis.b4.const"], maps if noise == "fixed" else {})
-    blocks = [Block(weights, size, style_key=key, to_w=to_w, clamp=clamp, last=size == sizes[-1]) for size in sizes]
-    free = {key: tuple(value.shape) for key, value in maps.items()} if noise == "free" else {}
+    start = Start(place.entrance, weights["synthesis.b4.const"], maps if noise == "fixed" else {})
+    styles = {"style_key": place.key, "to_w": place.to_w}
+    blocks = [Block(weights, size, **styles, clamp=clamp, last=size == sizes[-1]) for size in sizes]
+    image_shape = (weights["synthesis.b4.torgb.weight"].shape[0], sizes[-1], sizes[-1])
+    return layered([start, *blocks], place, image_shape, name, maps if noise == "free" else {})
+
+
+def layered(
+    layers: Sequence[nn.Module],
+    space: Space,
+    image_shape: tuple[int, int, int],
+    name: str,
+    free: Mapping[str, Tensor] | None = None,
+) -> Generator:
+    """The generator of these layers, searched in `space`; the noise maps `free` (1, h, w) are drawn like latents."""
+    free = {key: tuple(value.shape) for key, value in (free or {}).items()}
     return Generator(
-        [start, *blocks],
-        latent_shapes={"latents": shape, **free},
-        image_shape=(weights["synthesis.b4.torgb.weight"].shape[0], sizes[-1], sizes[-1]),
+        layers,
+        latent_shapes={"latents": space.shape, **free},
+        image_shape=image_shape,
         name=name,
         variables=("features", "latents", "styles", *free),
-        prior=prior,
+        prior=space.prior,
     )
 
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ilo.generators.base import Generator, State
 from ilo.generators.fit import MOST_PIXELS, Table, numbered, same_dtype
-from ilo.generators.stylegan.build import Start, check_options
+from ilo.generators.stylegan.build import Start, check_options, layered
 from ilo.generators.stylegan.network import GAIN, SLOPE, Affine
 from ilo.generators.stylegan.spaces import MappingNetwork, Truncation, space_of
 from ilo.generators.stylegan.table import check, mapping
@@ -70,7 +70,7 @@ def stylegan1(
     Raises:
         ValueError: an option is none of those above, or a tensor is missing or does not fit the others; it is named.
     """
-    check_options(space, noise, truncation)
+    check_options(space, truncation, noise)
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"epsilon must be a positive number, got {epsilon}")
     if not isinstance(truncated, int) or truncated < 0:
@@ -82,21 +82,14 @@ def stylegan1(
     num_ws = 2 * len(sizes)
     styles = MappingNetwork(_mapping(weights))
     truncate = FirstTruncated(styles.w_avg, truncation, truncated)
-    key, shape, prior, entrance, to_w = space_of(space, styles, truncate, num_ws)
+    place = space_of(space, styles, truncate, num_ws)
     maps = {f"noise_{k}": weights[f"synthesis.layer{k}.apply_noise.noise"][0] for k in range(num_ws)}
     const = weights["synthesis.layer0.const"][0] + _map(weights["synthesis.layer0.bias"])
-    start = Start(entrance, const, maps if noise == "fixed" else {})
-    blocks = [FirstBlock(weights, size, style_key=key, to_w=to_w, epsilon=epsilon) for size in sizes]
+    start = Start(place.entrance, const, maps if noise == "fixed" else {})
+    blocks = [FirstBlock(weights, size, style_key=place.key, to_w=place.to_w, epsilon=epsilon) for size in sizes]
     blocks[-1].torgb = Conv(weights, f"synthesis.output{len(sizes) - 1}", gain=1)
-    free = {key: tuple(value.shape) for key, value in maps.items()} if noise == "free" else {}
-    return Generator(
-        [start, *blocks],
-        latent_shapes={"latents": shape, **free},
-        image_shape=(len(blocks[-1].torgb.weight), sizes[-1], sizes[-1]),
-        name=name,
-        variables=("features", "latents", "styles", *free),
-        prior=prior,
-    )
+    image_shape = (len(blocks[-1].torgb.weight), sizes[-1], sizes[-1])
+    return layered([start, *blocks], place, image_shape, name, maps if noise == "free" else {})
 
 
 def first_sizes(weights: Mapping[str, Tensor]) -> list[int]:

@@ -7,6 +7,7 @@ from ilo.generators.fit import MOST_PIXELS, Table, fit, numbered
 
 # A space of styles is measured by 16384 draws, of so many numbers each.
 MOST = {"z": 1024, "label+z": 2048, "w": 1024, "label": 1024, "classes": 4096}
+MOST |= {"kernel": 3, "filter": 32}  # of StyleGAN3, whose published networks have 1 or 3, and 6
 WHAT = "this looks like StyleGAN2"
 
 
@@ -32,14 +33,19 @@ def nvidia_table(weights: Mapping[str, Any]) -> Table:
             table |= {f"{block}.{conv}.noise_strength": (), f"{block}.{conv}.noise_const": (size, size)}
             width = f"{size}.{conv}"
         table |= modulated(f"{block}.torgb", "colours", width, 1)
+    return table | mapping_table(weights) | {name: (4, 4) for name in weights if name.endswith("resample_filter")}
+
+
+def mapping_table(weights: Mapping[str, Any]) -> Table:
+    """The mapping network's part of the table, of as many layers as `weights` has."""
     depth = max(1, len(numbered(weights, "mapping.fc")))
     conditional = any(name.startswith("mapping.embed.") for name in weights)
-    table |= mapping([f"mapping.fc{i}" for i in range(depth)], "label+z" if conditional else "z")
+    table = mapping([f"mapping.fc{i}" for i in range(depth)], "label+z" if conditional else "z")
     if conditional:
         table |= {"mapping.embed.weight": ("label", "classes"), "mapping.embed.bias": ("label",)}
     if "mapping.w_avg" in weights:
         table["mapping.w_avg"] = ("w",)
-    return table | {name: (4, 4) for name in weights if name.endswith("resample_filter")}
+    return table
 
 
 def modulated(name: str, out: str, width: str, kernel: int) -> Table:
@@ -62,7 +68,7 @@ def mapping(names: Sequence[str], first: str) -> Table:
 
 
 def check(weights: Mapping[str, Any], table: Table, what: str = WHAT) -> None:
-    """ValueError naming the first tensor of `weights` that does not fit a StyleGAN2's table."""
+    """ValueError naming the first tensor of `weights` that does not fit a StyleGAN's table."""
     sizes = fit(weights, table, what, MOST | {f"fc{i}": MOST["w"] for i in range(len(table))})
     if sizes.get("label+z", 2) <= sizes.get("label", 0):
         raise ValueError(
