@@ -17,7 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from ilo.provenance import checkout
-from ilo.verify import TOLERANCES, movements, read_tolerances
+from ilo.tolerances import TOLERANCES, read_tolerances
+from ilo.verify import movements
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ file's groups apart), of the images, seeds and evaluations that both have, and t
 Tolerances are for means of 16 rows or more; the mean of n < 16 may move 4/√n times as far.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -19,9 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ilo.provenance import checkout, runs_folder
+from ilo.tolerances import MANY, TOLERANCES, Tolerance, read_table, read_tolerances
 
-TOLERANCES = "tolerances.csv"
-MANY = 16  # rows, from which on the tolerances hold as they are
 # Columns that tell groups apart, where a file has them.
 GROUPS = (
     "kind", "task", "level", "noise", "m", "layer", "radius", "steps", "class", "K", "L2", "generator", "cut", "run",
@@ -32,27 +30,6 @@ GROUPS = (
 MEMBERS = ("image", "seed", "draw", "evaluations")
 NO_TOLERANCE = f"{TOLERANCES} names none of its quantities"
 SHOWN = 20  # sentences about one file
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far the mean of `quantity` may move in files whose name fits the pattern `file`.
-
-    absolute, relative (to the reference): the larger of the two counts. lower, upper: what lies beyond counts as this
-    value, infinite where there is no such bound. source: where the tolerance is known from.
-    """
-
-    file: str
-    quantity: str
-    absolute: float
-    relative: float
-    lower: float
-    upper: float
-    source: str
-
-    def allowed(self, then: float, rows: int) -> float:
-        """How far a mean of `rows` rows may move from `then`."""
-        return max(self.absolute, self.relative * abs(then)) * max(1.0, math.sqrt(MANY / rows))
 
 
 @dataclass(frozen=True)
@@ -107,7 +84,7 @@ def verify(fresh: str | Path | None = None, reference: str | Path | None = None)
             continue
         other = committed[path.name]
         try:
-            comparison = compare(path.name, _read(path), _read(other), tolerances)
+            comparison = compare(path.name, read_table(path), read_table(other), tolerances)
         except ValueError as error:
             comparison = Comparison(path.name, reason=str(error))
         comparisons.append(replace(comparison, identical=path.read_bytes() == other.read_bytes()))
@@ -125,34 +102,6 @@ def _tolerances_for(reference: Path, home: Path | None) -> list[Tolerance]:
     if found is None:
         raise ValueError(f"no {places[0]}: it says how far the mean of each quantity may move")
     return read_tolerances(found)
-
-
-def _read(path: str | Path) -> pd.DataFrame:
-    """A table; ValueError that names the file where it is none."""
-    try:
-        return pd.read_csv(path)
-    except ValueError as error:  # pandas' own errors too
-        raise ValueError(f"{path} is no CSV table: {' '.join(str(error).split())}") from error
-
-
-def read_tolerances(path: str | Path) -> list[Tolerance]:
-    """Read the table of tolerances: a row for each file pattern and quantity, of which the first that fits counts.
-
-    Raises:
-        ValueError: a column that is missing, or a value that is no number of at least 0.
-    """
-    table = _read(path)
-    names = list(Tolerance.__dataclass_fields__)
-    if lacking := [name for name in names if name not in table]:
-        raise ValueError(f"{path} must have the columns {', '.join(names)}: it lacks {', '.join(lacking)}")
-    try:
-        numbers = table[["absolute", "relative"]].astype(float)
-        table = table.assign(lower=table["lower"].fillna(-math.inf), upper=table["upper"].fillna(math.inf))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not (np.isfinite(numbers) & (numbers >= 0)).all(axis=None):
-        raise ValueError(f"{path}: absolute and relative are finite numbers of at least 0")
-    return [Tolerance(**row) for row in table[names].to_dict("records")]
 
 
 def compare(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances: Sequence[Tolerance]) -> Comparison:

@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parent
 # draws it. "ilo" is the package's front door, which opens every room.
 FLOORS = (
     ("checks",),
-    ("files", "rng", "arithmetic", "index", "watched"),
+    ("files", "rng", "arithmetic", "index", "tolerances", "watched"),
     ("provenance", "images", "assets", "plots"),
     ("perceptual",),
     ("metrics",),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ilo import verify
+from ilo import tolerances, verify
 from ilo.cli.main import main
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
@@ -139,7 +139,7 @@ def test_files_that_nothing_has_written_since_are_noticed(folders, capsys):
 
 def test_the_tolerances_are_a_table_beside_the_reference(folders, tmp_path, capsys):
     own = "file,quantity,absolute,relative,lower,upper,source\nrows.csv,psnr,5,0,,,mine\n*,psnr,0,0,,,never read\n"
-    (tmp_path / "reference" / verify.TOLERANCES).write_text(own)
+    (tmp_path / "reference" / tolerances.TOLERANCES).write_text(own)
     assert folders(table().assign(psnr=table()["psnr"] + 4.9, lpips=1.0)) == 0, "5 dB, and of psnr alone"
     assert "rows.csv: 6 means compared, 0 moved" in capsys.readouterr().out
     assert folders(table().assign(psnr=table()["psnr"] + 5.1)) == 1
@@ -155,7 +155,7 @@ def test_the_tolerances_are_a_table_beside_the_reference(folders, tmp_path, caps
     ],
 )
 def test_a_wrong_table_of_tolerances_is_refused(folders, tmp_path, capsys, text, message):
-    path = tmp_path / "reference" / verify.TOLERANCES
+    path = tmp_path / "reference" / tolerances.TOLERANCES
     path.write_text(text)
     assert folders(table()) == 2
     said = capsys.readouterr().err
@@ -174,17 +174,17 @@ def test_a_run_is_compared_with_the_committed_figures(capsys):
     comparisons = {c.name: c for c in verify.verify(FIGURES)}
     compared = {name for name, c in comparisons.items() if c.compared}
     assert all(c.ok and not c.apart for c in comparisons.values())
-    assert verify.TOLERANCES not in comparisons
-    tolerances = verify.read_tolerances(FIGURES / verify.TOLERANCES)
+    assert tolerances.TOLERANCES not in comparisons
+    allowed = tolerances.read_tolerances(FIGURES / tolerances.TOLERANCES)
     for name in comparisons:
         columns = set(pd.read_csv(FIGURES / name, nrows=1))
-        fits = {t.quantity for t in tolerances if fnmatch(name, t.file)} & columns
+        fits = {t.quantity for t in allowed if fnmatch(name, t.file)} & columns
         assert (name in compared) == bool(fits), name
 
 
 def test_no_tolerance_is_idle():
     columns = {path.name: set(pd.read_csv(path, nrows=1)) for path in FIGURES.glob("*.csv")}
-    for tolerance in verify.read_tolerances(FIGURES / verify.TOLERANCES):
+    for tolerance in tolerances.read_tolerances(FIGURES / tolerances.TOLERANCES):
         used = [
             name for name, found in columns.items() if fnmatch(name, tolerance.file) and tolerance.quantity in found
         ]
@@ -198,7 +198,7 @@ def test_movements_are_what_tolerances_are_compared_with():
     now.loc[(now["level"] == 0.1) & (now["method"] == "CSGM") & (now["image"] != "face 0"), "psnr"] = np.nan
     few = now[now["psnr"].notna()]  # two rows are left of inpainting at 0.1 by CSGM
     few.loc[(few["level"] == 0.1) & (few["method"] == "CSGM"), "psnr"] += 0.8
-    moved = verify.movements("rows.csv", few, table(), verify.read_tolerances(FIGURES / verify.TOLERANCES))
+    moved = verify.movements("rows.csv", few, table(), tolerances.read_tolerances(FIGURES / tolerances.TOLERANCES))
     moved = moved[moved["quantity"] == "psnr"].set_index("group")
     assert moved.loc["task inpainting, level 0.2, method ILO", "moved"] == pytest.approx(0.2)
     assert moved.loc["task inpainting, level 0.1, method CSGM", "rows"] == 2
