@@ -21,17 +21,24 @@ BUFFERS += ("up_filter", "down_filter")
 SOURCE = "raise RuntimeError('the source in the pickle was executed')\n"
 
 
-def nvidia_pickle(weights: dict[str, Tensor], attributes: dict | None = None, protocol: int = 4) -> bytes:
+def nvidia_pickle(
+    weights: dict[str, Tensor],
+    attributes: dict | None = None,
+    protocol: int = 4,
+    beside: dict[str, Tensor] | None = None,
+) -> bytes:
     """The bytes of a snapshot {G, D, G_ema, training_set_kwargs, augment_pipe} whose G_ema holds `weights`.
 
-    `attributes`: name of a module (``synthesis.b4.conv1``) → further attributes of it.
+    `attributes`: name of a module (``synthesis.b4.conv1``) → further attributes of it. `beside`: what G and D hold.
     """
     with _nvidias_modules() as (Module, EasyDict):
         G_ema = _network(weights, attributes or {}, Module, EasyDict)
-        D = _network({"b4.fc.weight": torch.zeros(2, 3)}, {}, Module, EasyDict)
+        D = _network(beside or {"b4.fc.weight": torch.zeros(2, 3)}, {}, Module, EasyDict)
         content = {
             "training_set_kwargs": EasyDict(class_name="training.dataset.ImageFolderDataset", xflip=False),
-            "G": _network({"mapping.w_avg": torch.full((3,), 7.0)}, {}, Module, EasyDict),
+            "G": _network(
+                {name: t + 7 for name, t in (beside or {"mapping.w_avg": torch.zeros(3)}).items()}, {}, Module, EasyDict
+            ),
             "D": D,
             "G_ema": G_ema,
             "augment_pipe": _network({"p": torch.tensor(0.3)}, {}, Module, EasyDict),
