@@ -19,7 +19,7 @@ from torch import Tensor
 from ilo.checks import check_count, check_kind, check_number
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
-from ilo.images import Box, as_rgb, as_tensor, check_images, framed, opened
+from ilo.images import Box, as_levels, as_rgb, as_tensor, check_images, framed, opened
 from ilo.recovery import recover
 from ilo.solver import inputs
 from ilo.solver.linear_start import linear_start
@@ -147,9 +147,9 @@ def is_film(path: str | Path) -> bool:
     if path.suffix.lower() in VIDEOS or not path.is_file():
         return path.suffix.lower() in VIDEOS
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return getattr(image, "n_frames", 1) > 1 and image.format in MOVING
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, ValueError):
         return False
 
 
@@ -191,8 +191,7 @@ def write_film(path: str | Path, frames: Tensor, rate: float = 10.0) -> None:
     """
     check_images(frames, "frames")
     rate = min(50.0, max(0.1, check_number(rate, "rate", 0)))
-    levels = ((frames.detach().cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    shown = [Image.fromarray(frame) for frame in levels]
+    shown = [Image.fromarray(frame) for frame in as_levels(frames)]
     with written_atomically(Path(path)) as temporary:
         shown[0].save(
             temporary, format="GIF", save_all=True, append_images=shown[1:], duration=round(1000 / rate), loop=0
