@@ -8,7 +8,7 @@ solution before, so that what the measurements leave open does not jump from fra
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ from ilo.solver.schedules import paper_rounds
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")  # read by PyAV
 MOVING = ("GIF", "WEBP", "PNG")  # formats of images that may be animated; others' further images are no frames
 LATER = 0.2  # of the last round's steps, for every frame after the first
+
+
+Frame = tuple[Tensor, Tensor, list[str], float]  # image (1, C, H, W), objective (1,), status, seconds
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def recover_frames(
 
     Raises:
         ValueError, TypeError: as `ilo.recover`; or `later` is at another layer, or no `Round`.
+        KeyboardInterrupt, or what else ends it among the frames: its attribute `film` is then the `Film` of the frames
+            found before, if there is one. In a notebook that was interrupted: ``sys.last_value.film``.
     """
     check_kind(G, Generator, "G")
     frames = inputs.checked_measurements(G, inputs.moved(A, G), frames)
@@ -84,24 +89,32 @@ def recover_frames(
     chosen = paper_rounds(G) if rounds is None else list(check_kind(rounds, Sequence, "rounds"))
     inputs.check_rounds(G, chosen, restarts)
     later = _later(chosen, later)
-    images, objective, status, seconds = [], [], [], []
-    with progress_bar(len(frames), progress) as bar:
-        for index in range(len(frames)):
-            began = time.perf_counter()
-            y = frames[index : index + 1]
-            if index == 0:
-                how: dict[str, Any] = {"rounds": chosen, "restarts": restarts, "rng": rng}
-                if chosen[0].layer == 0:
-                    how["start"] = linear_start(G, A, y, restarts=restarts, rng=rng)
-                result = first = recover(G, A, y, **how, progress=False)
-            else:
-                result = recover(G, A, y, rounds=[later], start=result.state, progress=False)
-            images.append(result.images)
-            objective.append(result.objective)
-            status += result.status
-            seconds.append(time.perf_counter() - began)
-            bar.update()
-    return Film(torch.cat(images), torch.cat(objective), status, seconds, first, result)
+    found: list[Frame] = []
+    first = last = None
+    try:
+        with progress_bar(len(frames), progress) as bar:
+            for y in frames.split(1):
+                began = time.perf_counter()
+                if last is None:
+                    how: dict[str, Any] = {"rounds": chosen, "restarts": restarts, "rng": rng}
+                    if chosen[0].layer == 0:
+                        how["start"] = linear_start(G, A, y, restarts=restarts, rng=rng)
+                    result = recover(G, A, y, **how, progress=False)
+                else:
+                    result = recover(G, A, y, rounds=[later], start=last.state, progress=False)
+                frame = (result.images, result.objective, result.status, time.perf_counter() - began)
+                found, first, last = [*found, frame], first or result, result  # at once: Ctrl-C may come at any time
+                bar.update()
+    except BaseException as error:
+        if found:
+            error.film = _film(found, first, last)
+        raise
+    return _film(found, first, last)
+
+
+def _film(found: Sequence[Frame], first: RoundsResult, last: RoundsResult) -> Film:
+    images, objective, status, seconds = zip(*found, strict=True)
+    return Film(torch.cat(images), torch.cat(objective), [*chain(*status)], [*seconds], first, last)
 
 
 def _later(rounds: Sequence[SearchRound], later: Round | None) -> Round:
