@@ -31,8 +31,6 @@ from ilo.solver.schedules import paper_rounds
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")  # read by PyAV
 MOVING = ("GIF", "WEBP", "PNG")  # formats of images that may be animated; others' further images are no frames
 LATER = 0.2  # of the last round's steps, for every frame after the first
-
-
 Frame = tuple[Tensor, Tensor, list[str], float]  # image (1, C, H, W), objective (1,), status, seconds
 
 

@@ -363,11 +363,27 @@ def test_the_frames_before_the_end_are_written(quick, tmp_path, capsys, monkeypa
     assert (report["frames"], report["frames_measured"]) == (2, 4)
     assert len(list((out / "frames").iterdir())) == len(pd.read_csv(out / "film.csv")) == 2
     ends_at(monkeypatch, 1, type(error)("out of memory"))
-    assert main(quick) == code
-    assert [p.name for p in (out / "frames").iterdir()] == ["00001.png"], "one frame has no flicker, and is there"
+    alone = tmp_path / "alone"
+    assert main([*quick, "--out", str(alone)]) == code
+    assert [p.name for p in (alone / "frames").iterdir()] == ["00001.png"], "one frame has no flicker, and is there"
     ends_at(monkeypatch, 0, type(error)("out of memory"))
     assert main([*quick, "--out", str(tmp_path / "none")]) == code
     assert not (tmp_path / "none").exists()
+
+
+def test_a_film_that_is_ended_leaves_the_earlier_one(quick, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results.tempfile, "gettempdir", lambda: str(tmp_path / "room"))
+    (tmp_path / "room").mkdir()
+    assert main(quick) == 0
+    out = tmp_path / "film-recovered"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    ends_at(monkeypatch, 2, KeyboardInterrupt())
+    capsys.readouterr()
+    assert main(quick) == 130
+    (folder,) = (tmp_path / "room").iterdir()
+    assert f"keeps the earlier film. What was found is in {folder}, frame by frame" in capsys.readouterr().err
+    assert [p.name for p in sorted(folder.iterdir())] == ["00001.png", "00002.png"]
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 SLOW = """

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ilo import metrics, operators
 from ilo.assets import fetch
 from ilo.cli.cropping import look_for_face, place_of
 from ilo.cli.measuring import operator_of, warn
-from ilo.cli.results import folder_for, placed, write_report
+from ilo.cli.results import folder_for, placed, rescued, write_report
 from ilo.films import Film, flicker, read_film, write_film
 from ilo.generators import Generator
 from ilo.images import write_image
@@ -26,8 +27,9 @@ SHOWN = 128  # pixels a side, at least, of the frames in comparison.gif
 def recover_film(options: argparse.Namespace, load: Callable[[], Generator]) -> None:
     """Measure the frames of a film by one operator, recover them, and write what was found to a folder.
 
-    If it is ended among the frames, those found before are written, and then it ends. `options` are settled, and of
-    `check_film`; load: makes the generator, once the folder and the film have been looked at.
+    If it is ended among the frames, those found before are written, and then it ends; where that would replace an
+    earlier film, they are saved elsewhere. `options` are settled, and of `check_film`; load: makes the generator, once
+    the folder and the film have been looked at.
     """
     out = _folder_for(options)
     photo = read_film(options.photo, first=1)[0]
@@ -47,7 +49,10 @@ def recover_film(options: argparse.Namespace, load: Callable[[], Generator]) -> 
     except BaseException as error:
         if film := getattr(error, "film", None):
             warn(f"ended before its time: writing the {len(film.images)} of {len(truth)} frames that were found")
-            _write(out, options, film, truth, pictures, rate)
+            if (out / "report.json").exists():
+                warn(f"{out} keeps the earlier film. {rescued(partial(_save, film))}")
+            else:
+                _write(out, options, film, truth, pictures, rate)
         raise
     _write(out, options, film, truth, pictures, rate)
 
@@ -75,14 +80,9 @@ def _folder_for(options: argparse.Namespace) -> Path:
 def _write(out: Path, options: argparse.Namespace, film: Film, truth: Tensor, pictures: Tensor, rate: float) -> None:
     """Write the frames that were found, of the first of `truth` and its `pictures`, as `placed`; say their scores."""
     images = film.images.cpu().clamp(-1, 1)
-
-    def rescue(folder: Path) -> str:
-        _write_frames(folder, images)
-        return f"{folder}, frame by frame"
-
-    with placed(out, NAMES, rescue) as aside:
+    with placed(out, NAMES, partial(_save, film)) as aside:
         (aside / "frames").mkdir()
-        _write_frames(aside / "frames", images)
+        _save(film, aside / "frames")
         write_film(aside / "recovered.gif", images, rate)
         columns = (truth[: len(images)], pictures[: len(images)], images)
         write_film(aside / "comparison.gif", torch.cat([_enlarged(x.expand(-1, 3, -1, -1)) for x in columns], 3), rate)
@@ -92,9 +92,11 @@ def _write(out: Path, options: argparse.Namespace, film: Film, truth: Tensor, pi
     print(f"status: {', '.join(dict.fromkeys(film.status))}; wrote to {out}: {', '.join(written)}")
 
 
-def _write_frames(folder: Path, images: Tensor) -> None:
-    for number, image in enumerate(images, 1):
+def _save(film: Film, folder: Path) -> str:
+    """Write the frames to a folder that is there; return words that say so."""
+    for number, image in enumerate(film.images.cpu().clamp(-1, 1), 1):
         write_image(folder / f"{number:05d}.png", image)
+    return f"{folder}, frame by frame"
 
 
 def _scored(film: Film, images: Tensor, truth: Tensor, path: Path) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _earlier(out: Path, names: Sequence[str]) -> tuple[Path | None, set[str]]:
 def placed(out: Path, names: Sequence[str], rescue: Callable[[Path], str]) -> Iterator[Path]:
     """Give a folder to write in; on leaving without an error what is in it takes its place in `out`.
 
-    Of an earlier recovery's files and folders, by `names`, none is left. With an error `out` is as it was.
+    Of an earlier recovery's files and folders, by `names`, none is left. With an error before that `out` is as it was.
 
     Args:
         rescue: writes what was found, no more, to another folder, and returns words that say what is where. Called
@@ -121,12 +121,12 @@ def placed(out: Path, names: Sequence[str], rescue: Callable[[Path], str]) -> It
             with suppress(OSError):
                 out.rmdir()
         if isinstance(error, OSError):
-            raise OSError(f"the results could not be written to {out}: {error}. {_rescued(rescue)}") from error
+            raise OSError(f"the results could not be written to {out}: {error}. {rescued(rescue)}") from error
         raise
 
 
-def _rescued(rescue: Callable[[Path], str]) -> str:
-    """Save what was found wherever there is room; say where."""
+def rescued(rescue: Callable[[Path], str]) -> str:
+    """Save what was found wherever there is room; say where. `rescue`: as of `placed`."""
     for folder in (tempfile.gettempdir(), Path.cwd(), Path.home()):
         with suppress(OSError):
             path = Path(tempfile.mkdtemp(dir=folder, prefix="ilo-result-"))
