@@ -8,7 +8,7 @@ solution before, so that what the measurements leave open does not jump from fra
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from ilo.checks import check_count, check_kind, check_number
 from ilo.files import written_atomically
 from ilo.generators.base import Generator
-from ilo.images import Box, as_rgb, as_tensor, check_images, framed, opened
+from ilo.images import Box, as_levels, as_rgb, as_tensor, check_images, framed, opened
 from ilo.recovery import recover
 from ilo.solver import inputs
 from ilo.solver.linear_start import linear_start
@@ -31,6 +31,7 @@ from ilo.solver.schedules import paper_rounds
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")  # read by PyAV
 MOVING = ("GIF", "WEBP", "PNG")  # formats of images that may be animated; others' further images are no frames
 LATER = 0.2  # of the last round's steps, for every frame after the first
+Frame = tuple[Tensor, Tensor, list[str], float]  # image (1, C, H, W), objective (1,), status, seconds
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def recover_frames(
 
     Raises:
         ValueError, TypeError: as `ilo.recover`; or `later` is at another layer, or no `Round`.
+        KeyboardInterrupt, or what else ends it among the frames: its attribute `film` is then the `Film` of the frames
+            found before, if there is one. In a notebook that was interrupted: ``sys.last_value.film``.
     """
     check_kind(G, Generator, "G")
     frames = inputs.checked_measurements(G, inputs.moved(A, G), frames)
@@ -84,24 +87,32 @@ def recover_frames(
     chosen = paper_rounds(G) if rounds is None else list(check_kind(rounds, Sequence, "rounds"))
     inputs.check_rounds(G, chosen, restarts)
     later = _later(chosen, later)
-    images, objective, status, seconds = [], [], [], []
-    with progress_bar(len(frames), progress) as bar:
-        for index in range(len(frames)):
-            began = time.perf_counter()
-            y = frames[index : index + 1]
-            if index == 0:
-                how: dict[str, Any] = {"rounds": chosen, "restarts": restarts, "rng": rng}
-                if chosen[0].layer == 0:
-                    how["start"] = linear_start(G, A, y, restarts=restarts, rng=rng)
-                result = first = recover(G, A, y, **how, progress=False)
-            else:
-                result = recover(G, A, y, rounds=[later], start=result.state, progress=False)
-            images.append(result.images)
-            objective.append(result.objective)
-            status += result.status
-            seconds.append(time.perf_counter() - began)
-            bar.update()
-    return Film(torch.cat(images), torch.cat(objective), status, seconds, first, result)
+    found: list[Frame] = []
+    first = last = None
+    try:
+        with progress_bar(len(frames), progress) as bar:
+            for y in frames.split(1):
+                began = time.perf_counter()
+                if last is None:
+                    how: dict[str, Any] = {"rounds": chosen, "restarts": restarts, "rng": rng}
+                    if chosen[0].layer == 0:
+                        how["start"] = linear_start(G, A, y, restarts=restarts, rng=rng)
+                    result = recover(G, A, y, **how, progress=False)
+                else:
+                    result = recover(G, A, y, rounds=[later], start=last.state, progress=False)
+                frame = (result.images, result.objective, result.status, time.perf_counter() - began)
+                found, first, last = [*found, frame], first or result, result  # at once: Ctrl-C may come at any time
+                bar.update()
+    except BaseException as error:
+        if found:
+            error.film = _film(found, first, last)
+        raise
+    return _film(found, first, last)
+
+
+def _film(found: Sequence[Frame], first: RoundsResult, last: RoundsResult) -> Film:
+    images, objective, status, seconds = zip(*found, strict=True)
+    return Film(torch.cat(images), torch.cat(objective), [*chain(*status)], [*seconds], first, last)
 
 
 def _later(rounds: Sequence[SearchRound], later: Round | None) -> Round:
@@ -147,9 +158,9 @@ def is_film(path: str | Path) -> bool:
     if path.suffix.lower() in VIDEOS or not path.is_file():
         return path.suffix.lower() in VIDEOS
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return getattr(image, "n_frames", 1) > 1 and image.format in MOVING
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, ValueError):
         return False
 
 
@@ -191,8 +202,7 @@ def write_film(path: str | Path, frames: Tensor, rate: float = 10.0) -> None:
     """
     check_images(frames, "frames")
     rate = min(50.0, max(0.1, check_number(rate, "rate", 0)))
-    levels = ((frames.detach().cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    shown = [Image.fromarray(frame) for frame in levels]
+    shown = [Image.fromarray(frame) for frame in as_levels(frames)]
     with written_atomically(Path(path)) as temporary:
         shown[0].save(
             temporary, format="GIF", save_all=True, append_images=shown[1:], duration=round(1000 / rate), loop=0

@@ -155,8 +155,7 @@ def write_image(path: str | Path, image: Tensor) -> None:
     path = Path(check_kind(path, (str, Path), "path"))
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"no image format that can be written has the suffix {path.suffix!r} of {path}: use .png")
-    levels = (127.5 * (batch[0].detach().double() + 1)).round().clamp(0, 255).byte()
-    array = levels.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+    array = as_levels(batch[0])
     with written_atomically(path) as temporary:
         Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(temporary)
 
@@ -270,6 +269,12 @@ def as_tensor(image: Image.Image) -> Tensor:
     """An RGB image as (1, 3, H, W) in [−1, 1]."""
     levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W)
     return (levels.double() / 127.5 - 1).float().contiguous()
+
+
+def as_levels(images: Tensor) -> np.ndarray:
+    """Images (…, C, H, W) in [−1, 1] as 8-bit levels (…, H, W, C), rounded to the nearest."""
+    levels = (127.5 * (images.detach().double() + 1)).round().clamp(0, 255).byte()
+    return levels.movedim(-3, -1).cpu().numpy()
 
 
 def _wxh(image: Image.Image) -> str:

@@ -14,7 +14,8 @@ def test_subjects_are_photos_and_faces_in_range(dcgan, tmp_path):
     assert torch.equal(who.truth[1:], dcgan(dcgan.sample(2, 3, "truth")).clamp(-1, 1))
     more = study.choose_subjects(dcgan, in_range=3, rng=3)
     assert more.names[0] == "astronaut"
-    assert torch.equal(more.truth[1:3], who.truth[1:])  # a face does not depend on how many there are
+    # a face does not depend on how many there are, but for rounding: threads share a batch's work by its size
+    torch.testing.assert_close(more.truth[1:3], who.truth[1:], rtol=0, atol=1e-5)
 
 
 def test_faces_near_the_range_leave_it_by_a_sparse_deviation(dcgan):

@@ -18,8 +18,8 @@ from ilo.generators.base import Generator
 from ilo.generators.drawn import drawn_images, kept
 from ilo.rng import normal
 from ilo.solver.copies import Copies
+from ilo.solver.linear_start import SAMPLES
 
-PRIOR_IMAGES = 1024  # those that the linear estimate of a latent is made from
 NINETY = 1.6449  # standard normal quantile: 90 % lie within
 
 
@@ -47,8 +47,11 @@ class Choice:
 
 
 def image_prior(G: Generator) -> ImagePrior:
-    """Mean and smooth field of `PRIOR_IMAGES` samples, fewer where the images are large; made once for a generator."""
-    n = max(16, min(PRIOR_IMAGES, 2**26 // math.prod(G.image_shape)))
+    """Mean and smooth field of the samples that the linear estimate of a latent is made from, fewer of large images.
+
+    Made once for a generator.
+    """
+    n = max(16, min(SAMPLES, 2**26 // math.prod(G.image_shape)))
     return kept(G, "image prior", n, lambda: _image_prior(G, n), lambda prior: 2 * prior.mean.numel())
 
 

@@ -57,11 +57,10 @@ def look_for_face(options: argparse.Namespace, photo: Tensor) -> Box | None:
     return faces[int(asked or 1) - 1]
 
 
-def place_of(options: argparse.Namespace, face: Box | None, G: Generator, photo: Tensor | None = None) -> Place:
-    """The square to take of the photo; says what it is where a face decides. `face`: of `look_for_face`."""
+def place_of(options: argparse.Namespace, face: Box | None, photo: Tensor, G: Generator) -> Place:
+    """The square to take of the photo (1, 3, H, W); says what it is where a face, of `look_for_face`, decides."""
     if face is None:
         return Place(options.crop)
-    photo = read_image(options.photo) if photo is None else photo
     framing = framing_of(G)
     crop = crop_about(face, framing, photo.shape[-1], photo.shape[-2])
     print(

@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,7 +53,8 @@ A folder of photos is recovered photo by photo, each into a folder of its own be
 table of all, photos.csv; what was interrupted goes on where it was.
 
 A film, an animated image or a video (.mp4, .webm, …: pip install 'ilo[film]'), is recovered frame by frame, each from
-where the one before ended, by --rounds paper: frames/, recovered.gif, comparison.gif, film.csv, report.json.
+where the one before ended, by --rounds paper: frames/, recovered.gif, comparison.gif, film.csv, report.json. If it is
+interrupted, the frames found so far are written.
 
 Another generator, such as a StyleGAN2 checkpoint, brings its own size: --generator network.pkl (NVIDIA's .pkl,
 rosinality's .pt, BigGAN-PyTorch's .pth, safetensors).
@@ -131,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
         G = _generator(options)
         return recover_folder(options, lambda of_one: _recover_one(of_one, G))
     if film:
-        recover_film(options, _generator(options))
+        recover_film(options, partial(_generator, options))
         return 0
     _recover_one(options)
     return 0
@@ -140,9 +142,10 @@ def run(options: argparse.Namespace) -> int:
 def _recover_one(options: argparse.Namespace, G: Generator | None = None) -> None:
     """Recover one photo and write the results. G: loaded here if it is not given, once the photo has been looked at."""
     out = folder_for(options)
-    face = look_for_face(options, look_at(options))
+    photo = look_at(options)
+    face = look_for_face(options, photo)
     G = _generator(options) if G is None else G
-    place = place_of(options, face, G)
+    place = place_of(options, face, photo, G)
     seen = measured(options, G.image_shape, place.crop)
     if seen.truth is not None:
         fetch("lpips-alex")  # now rather than after the work

@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,20 +36,24 @@ NAMES = (
 )  # fmt: skip
 
 
-def folder_for(options: argparse.Namespace) -> Path:
+def folder_for(options: argparse.Namespace, names: Sequence[str] = NAMES) -> Path:
     """The folder for the results, which need not be there yet: it is made when there is something to put in.
 
+    Args:
+        names: of the files and folders that may be written.
+
     Raises:
-        ValueError: it holds what was recovered of another photo and was not named by --out, or files of our names
-            that `ilo recover` did not write.
+        ValueError: it holds what was recovered of another photo and was not named by --out, or something by one of
+            `names` that `ilo recover` did not write, or of which it wrote other names too.
         OSError: it cannot be written.
     """
     out = options.out or options.photo.with_name(f"{options.photo.stem}-recovered")
     check_folder(out)
-    earlier = _photo_of(out)
-    if earlier is None and (others := [name for name in NAMES if (out / name).exists()]):
+    earlier, own = _earlier(out, names)
+    if others := [name for name in names if os.path.lexists(out / name) and name not in own]:
         raise ValueError(
-            f"{out} holds {', '.join(others)}, not of an `ilo recover` that ended: move it, or name a folder by --out"
+            f"{out} holds {', '.join(others)}, not written by an `ilo recover` of this kind: move it, or name a folder "
+            "by --out"
         )
     if earlier is not None and earlier.name != options.photo.name:
         if options.out is None:
@@ -70,51 +76,89 @@ def asked_of(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name != "run"}
 
 
-def _photo_of(out: Path) -> Path | None:
-    """The photo that the results in a folder are of; None where there are none."""
+def _earlier(out: Path, names: Sequence[str]) -> tuple[Path | None, set[str]]:
+    """The photo that the results in a folder are of, and their names; None and no name where they are none of `names`.
+
+    A photo's results and a film's have different names: neither takes the place of the other's.
+    """
     try:
-        return Path(json.loads((out / "report.json").read_text(encoding="utf-8"))["photo"])
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        photo, own = Path(report["photo"]), set(report.get("files", NAMES))  # reports had no files once
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, set()
+    return (photo, own) if own <= set(names) else (None, set())
 
 
-def write_results(out: Path, options: argparse.Namespace, result: Result, seen: Measured, place: Place) -> list[str]:
-    """Write images, result and report of the one problem; say its scores; return the files' names.
+@contextmanager
+def placed(out: Path, names: Sequence[str], rescue: Callable[[Path], str]) -> Iterator[Path]:
+    """Give a folder to write in; on leaving without an error what is in it takes its place in `out`.
 
-    All are written aside, and then take the places of an earlier recovery's files, of which none is left.
-    OSError where they cannot be: then the result itself is saved where the system keeps temporary files, if it can be.
+    Of an earlier recovery's files and folders, by `names`, none is left. With an error before that `out` is as it was.
+
+    Args:
+        rescue: writes what was found, no more, to another folder, and returns words that say what is where. Called
+            where `out` cannot be written, since what was found took minutes.
+
+    Raises:
+        OSError: `out` cannot be written; it says where what was found is instead.
     """
     made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".writing-", ignore_cleanup_errors=True) as aside:
-            written = _write(Path(aside), options, result, seen, place)
-            for name in set(NAMES) - set(written):
-                (out / name).unlink(missing_ok=True)
-            for name in written:
-                os.replace(Path(aside) / name, out / name)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".writing-", ignore_cleanup_errors=True) as name:
+            aside, gone = Path(name) / "new", Path(name) / "gone"
+            aside.mkdir()
+            gone.mkdir()
+            yield aside
+            for name in names:
+                written = (aside / name).exists()
+                if os.path.lexists(out / name) and not (written and (aside / name).is_file()):
+                    os.replace(out / name, gone / name)  # a folder cannot take the place of another that is not empty
+                if written:
+                    os.replace(aside / name, out / name)
     except BaseException as error:
         if made:
             with suppress(OSError):
                 out.rmdir()
         if isinstance(error, OSError):
-            raise OSError(f"the results could not be written to {out}: {error}. {_rescued(result)}") from error
+            raise OSError(f"the results could not be written to {out}: {error}. {rescued(rescue)}") from error
         raise
-    return written
 
 
-def _rescued(result: Result) -> str:
-    """Save the result wherever there is room, since it took minutes to find; say where."""
+def rescued(rescue: Callable[[Path], str]) -> str:
+    """Save what was found wherever there is room; say where. `rescue`: as of `placed`."""
     for folder in (tempfile.gettempdir(), Path.cwd(), Path.home()):
         with suppress(OSError):
             path = Path(tempfile.mkdtemp(dir=folder, prefix="ilo-result-"))
             try:
-                saved = result.save(path / "result.safetensors")
+                return f"What was found is in {rescue(path)}"
             except OSError:
-                path.rmdir()
+                shutil.rmtree(path, ignore_errors=True)
                 raise
-            return f"What was found is in {saved}: ilo.load_result reads it"
     return "There was no room for the result elsewhere: make room, and recover again"
+
+
+def write_report(
+    folder: Path, options: argparse.Namespace, found: Mapping[str, Any], names: Sequence[str]
+) -> list[str]:
+    """Write report.json: all options, what was found, and the `names` of what else was written; return all names."""
+    asked, files = asked_of(options), [*names, "report.json"]
+    beside = {"photo_sha256": sha256_of(options.photo), "files": files}
+    # some options and settings that were found share names
+    report = {**asked, **found, **beside, "options": asked}
+    with written_atomically(folder / "report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    return files
+
+
+def write_results(out: Path, options: argparse.Namespace, result: Result, seen: Measured, place: Place) -> list[str]:
+    """Write images, result and report of the one problem, as `placed` does; say its scores; return the files' names."""
+
+    def rescue(folder: Path) -> str:
+        return f"{result.save(folder / 'result.safetensors')}: ilo.load_result reads it"
+
+    with placed(out, NAMES, rescue) as aside:
+        return _write(aside, options, result, seen, place)
 
 
 def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measured, place: Place) -> list[str]:
@@ -135,14 +179,8 @@ def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measure
         scores = metrics.evaluate(images, seen.truth).iloc[0].to_dict()
         print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**scores))
     _write_comparison(out / "comparison.png", columns)
-    asked = asked_of(options)
     found = {"status": result.status[0], **result.parameters, "objective": float(result.objective[0])}
-    where = {**asdict(place), "photo_sha256": sha256_of(options.photo)}
-    # some options and settings that were found share names
-    report = {**asked, **where, **found, **scores, "options": asked}
-    with written_atomically(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
-    return [*written, "report.json"]
+    return write_report(out, options, {**asdict(place), **found, **scores}, written)
 
 
 def _write_what_auto_adds(out: Path, result: Result) -> dict[str, Tensor]:

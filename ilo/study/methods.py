@@ -112,10 +112,11 @@ def published_csgm(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, nois
 def pulse(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, restarts: int = RESTARTS) -> Answer:
     """`ilo.baselines.pulse`, with as many restarts as CSGM has, and twice the published rate.
 
-    It has its 100 steps whatever share the others take: its schedule is one of 100 steps, and in fewer it gets nowhere.
+    It has all its steps whatever share the others take: its schedule is made for so many, and in fewer it gets nowhere.
     """
-    found = baselines.pulse(G, A, y, lr=0.8, restarts=restarts, rng=rng, progress=False)
-    return _answer(found, restarts * 100)
+    steps = 100
+    found = baselines.pulse(G, A, y, steps=steps, lr=0.8, restarts=restarts, rng=rng, progress=False)
+    return _answer(found, restarts * steps)
 
 
 def whitened(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0) -> Answer:

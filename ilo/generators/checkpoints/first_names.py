@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ilo.generators.checkpoints.first_format import Genforce, doubling, doublings, parts
+from ilo.generators.checkpoints.names import check_settings
 from ilo.generators.fit import Size, Table, numbered, positive
 from ilo.generators.stylegan.network import GAIN
 
@@ -83,10 +84,7 @@ class Tensorflow(Genforce):
     lod = "lod"
 
     def __init__(self, saved: Mapping[str, Any], settings: Mapping[str, Any]):
-        for name, expected in EXPECTED.items():
-            found = settings.get(name, expected)
-            if found is not None and found != expected:  # None: the default
-                raise ValueError(f"{self.what}, with {name} = {str(found)[:40]}, where only {expected} is supported")
+        check_settings(settings, EXPECTED, self.what)
         self.fused = settings.get("fused_scale", "auto")
         if self.fused not in ("auto", True, False):
             raise ValueError(f"{self.what}, with fused_scale = {str(self.fused)[:40]}, which it cannot be")

@@ -44,6 +44,14 @@ def with_mapping_rate(weights: Mapping[str, Tensor], attributes: Mapping[str, An
     }
 
 
+def check_settings(settings: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+    """ValueError, which begins with `what`, for the first setting that is neither as expected, absent nor None."""
+    for name, value in expected.items():
+        found = settings.get(name)
+        if found is not None and found != value:  # None: the default
+            raise ValueError(f"{what}, with {name} = {str(found)[:40]}, where only {value} is supported")
+
+
 def from_rosinality(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn a state dict of the generator of rosinality/stylegan2-pytorch into NVIDIA's StyleGAN2-ADA names.
 

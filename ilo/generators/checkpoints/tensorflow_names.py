@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ilo.generators.checkpoints.names import check_settings
 from ilo.generators.fit import MOST_PIXELS, Table, positive
 from ilo.generators.stylegan.table import check
 
@@ -47,10 +48,7 @@ def tensorflow_table(weights: Mapping[str, Any]) -> Table:
 
 def check_tensorflow(weights: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """ValueError naming the first setting or variable that is not of such a StyleGAN2."""
-    for name, expected in EXPECTED.items():
-        found = settings.get(name, expected)
-        if found is not None and found != expected:  # None: the default
-            raise ValueError(f"{TENSORFLOW}, with {name} = {str(found)[:40]}, where only {expected} is supported")
+    check_settings(settings, EXPECTED, TENSORFLOW)
     check(weights, tensorflow_table(weights), TENSORFLOW)
 
 
