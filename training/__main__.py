@@ -22,13 +22,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file of the averaged weights")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/training/stylegan2-faces32.pt"))
     parser.add_argument("--distilled", type=int, default=2648, help=f"steps of {BATCH} images that copy the teacher")
-    parser.add_argument("--adversarial", type=int, default=3000, help="steps after those, with a discriminator")
+    parser.add_argument("--adversarial", type=int, default=1552, help="steps after those, with a discriminator")
+    parser.add_argument("--calm", type=int, default=800, help="steps after those, at lower rates")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     run = begin(SEED, args.device, args.checkpoint)
-    step = stepper(run, SEED, args.distilled, args.device)
+    step = stepper(run, SEED, args.distilled, args.adversarial, args.device)
     start, saved = time.time(), time.time()
-    while run.step < args.distilled + args.adversarial:
+    while run.step < args.distilled + args.adversarial + args.calm:
         losses = step()
         if run.step % 50 == 0:
             words = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())

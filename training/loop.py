@@ -3,6 +3,7 @@
 - distilled: for a latent z of length √100, the image of the student is to be the teacher's, halved to 32 × 32: squared
   error and LPIPS. Stable and fast, and blurred where the student cannot follow.
 - adversarial: less of that, and the non-saturating logistic loss with R1 (Karras et al. 2020).
+- calm: the same at a third of the generator's rates.
 
 Step k draws from a stream of its own, so that a run that was killed goes on from its checkpoint with the same numbers.
 """
@@ -25,6 +26,7 @@ from training.network import Z_DIM, Discriminator, drawn_noise, fresh_generator,
 BATCH = 16
 LR = {"mapping": 0.1, "synthesis": 0.003}  # the mapping's weights are stored 100 times as large as they act
 LR_DISCRIMINATOR = 0.001
+CALM = 1 / 3
 BETAS = (0.0, 0.99)
 R1, R1_EVERY = 1.0, 16
 OF_COPYING = {"squared error": 5.0, "lpips": 1.0}
@@ -95,11 +97,16 @@ def teacher(device: str) -> Callable[[Tensor], Tensor]:
     return faces
 
 
-def stepper(run: Run, rng: int, distilled: int, device: str) -> Callable[[], dict[str, float]]:
-    """A function that takes the next step of `run` and returns its losses; the first `distilled` only copy."""
+def stepper(run: Run, rng: int, distilled: int, adversarial: int, device: str) -> Callable[[], dict[str, float]]:
+    """A function that takes the next step of `run` and returns its losses.
+
+    The first `distilled` steps only copy, `adversarial` ones are judged, and those after them are calm.
+    """
     faces, perceptual = teacher(device), lpips_network("alex").to(device)
 
     def step() -> dict[str, float]:
+        for group, lr in zip(run.of_weights.param_groups, LR.values(), strict=True):
+            group["lr"] = lr * (CALM if run.step >= distilled + adversarial else 1)
         g = stream(rng, "order", run.step)
         z = F.normalize(torch.randn(BATCH, Z_DIM, generator=g)).to(device) * Z_DIM**0.5
         noise = drawn_noise(run.weights, BATCH, g)
