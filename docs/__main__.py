@@ -57,11 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def gather(home: Path, sources: Path) -> None:
     """Write the sources of the site into the folder `sources`, anew."""
     shutil.rmtree(sources, ignore_errors=True)
-    unwanted = shutil.ignore_patterns("*.py", "__pycache__", ".ipynb_checkpoints", "README.md", "reference", "*.zip")
+    unwanted = shutil.ignore_patterns(
+        "*.py", "__pycache__", ".ipynb_checkpoints", "README.md", "reference", "weights", "*.zip"
+    )
     for folder in ("docs", "figures", "notebooks", "data"):
         to = sources if folder == "docs" else sources / folder
         shutil.copytree(home / folder, to, ignore=unwanted, dirs_exist_ok=True)
-    for path in (sources / "README.md", *sources.glob("notebooks/**/*.ipynb"), sources / "data" / "README.md"):
+    pages = [sources / name for name in ("README.md", "data/README.md", "data/weights/README.md")]
+    for path in (*pages, *sources.glob("notebooks/**/*.ipynb")):
         text = (home / path.relative_to(sources)).read_text(encoding="utf-8")
         for old, new in ELSEWHERE.items():
             text = text.replace(old, new)

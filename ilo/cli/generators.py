@@ -14,14 +14,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ilo import assets
-    from ilo.generators import published
+    from ilo.generators import loading, published
 
     part = assets.PARTS["dcgan-digiface64"]
     own = {
         **{"name": "dcgan-digiface64", "pixels": 64, "format": "DCGAN", "MB": round(part.size / 1e6)},
         **{"licence": part.package.licence, "path": str(part.path), "present": part.path.is_file()},
     }
-    rows = [own, *published.table()]
+    path = loading.weights_path("stylegan2-faces32")
+    trained = {
+        **{
+            "name": "stylegan2-faces32",
+            "pixels": 32,
+            "format": "StyleGAN2",
+            "MB": 2,
+            "licence": "non-commercial research",
+        },
+        **{"path": str(path or "in a checkout of the repository"), "present": path is not None and path.is_file()},
+    }
+    rows = [own, trained, *published.table()]
     columns = ["name", "pixels", "format", "MB", "present", "licence", *(["path"] if options.paths else [])]
     rows = [{**row, "MB": row["MB"] or "?", "present": "here" if row["present"] else "no"} for row in rows]
     lines = [columns, *([str(row[column]) for column in columns] for row in rows)]

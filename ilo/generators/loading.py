@@ -5,15 +5,17 @@ from typing import Any
 
 import torch
 
-from ilo.assets import fetch
+from ilo.assets import AssetError, fetch, sha256_of
 from ilo.checks import check_kind, shown
 from ilo.generators.base import Generator
 from ilo.generators.checkpoints.read import open_checkpoint
 from ilo.generators.dcgan_layers import dcgan
 from ilo.generators.published import PUBLISHED, get
+from ilo.provenance import checkout
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-NAMES = ("dcgan-digiface64",)
+NAMES = ("dcgan-digiface64", "stylegan2-faces32")
+FACES32_SHA256 = "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081"
 
 
 def load(
@@ -26,6 +28,9 @@ def load(
 
     ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
     fetched on first use.
+
+    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws; in
+    data/weights of the repository, which says how and for what use.
 
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
@@ -40,18 +45,45 @@ def load(
     Raises:
         ValueError: no such generator, device or floating-point dtype; a file that is refused or of another kind.
         TypeError: an option that this kind of generator does not have.
-        ilo.assets.AssetError: its weights could not be fetched.
+        ilo.assets.AssetError: its weights could not be fetched, or are not those of the repository.
     """
     check_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
         raise ValueError(f"a generator computes in a floating-point dtype such as torch.float32, got {shown(dtype)}")
     found = check_name(name_or_path)
+    if found == "stylegan2-faces32":
+        found = committed(found)
     if found in PUBLISHED:
         return open_checkpoint(get(found), **{"name": found, **options}).to(device=device, dtype=dtype)
     if isinstance(found, Path):
         return open_checkpoint(found, **options).to(device=device, dtype=dtype)
     weights = torch.load(fetch("dcgan-digiface64"), map_location="cpu", weights_only=True)["netG_state_dict"]
     return dcgan(weights, name="dcgan-digiface64", **options).to(device=device, dtype=dtype)
+
+
+def weights_path(name: str) -> Path | None:
+    """Where the checkout of the repository keeps the generator `name` of data/weights; None without a checkout."""
+    folder = checkout()
+    return None if folder is None else folder / "data" / "weights" / f"{name}.safetensors"
+
+
+def committed(name: str) -> Path:
+    """Return the file of the generator `name` of data/weights, its sha256 compared.
+
+    AssetError: there is no checkout of the repository here, or it holds another file.
+    """
+    path = weights_path(name)
+    if path is None:
+        raise AssetError(
+            f"{name} lies in the repository, not in the package: work in a checkout of it, or take "
+            f"data/weights/{name}.safetensors from there and give its path"
+        )
+    if not path.is_file() or sha256_of(path) != FACES32_SHA256:
+        raise AssetError(
+            f"{path} is missing or another file: `git restore data/weights` brings back what was committed; a file "
+            "that you trained yourself is loaded by its path, under another name"
+        )
+    return path
 
 
 def check_name(name_or_path: str | Path) -> str | Path:
