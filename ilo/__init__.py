@@ -51,7 +51,7 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "faces", "files", "films", "images", "index", "interop", "metrics",
-    "perceptual", "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "verify",
+    "perceptual", "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "tolerances", "verify",
     "watched", "widget",
 )  # fmt: skip
 
