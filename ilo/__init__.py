@@ -51,8 +51,8 @@ _HOMES = {
 _ROOMS = ("baselines", "generators", "operators", "study", "theory")  # what `from ilo import *` brings too
 _MODULES = (
     "arithmetic", "assets", "auto", "checks", "cli", "faces", "files", "films", "images", "index", "interop", "metrics",
-    "perceptual", "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "tolerances", "verify",
-    "watched", "widget",
+    "perceptual", "plots", "profiles", "provenance", "publish", "report", "reproduce", "rng", "solver", "tolerances",
+    "verify", "watched", "widget",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_ROOMS]
