@@ -182,5 +182,6 @@ def _beginning(G: Generator, first: SearchRound, start: State | None, seeds, cop
     if start is not None:
         given = {name: t.unflatten(0, (copies.count, -1)) for name, t in start.items()}  # (copies, B or 1, ...)
         shape = (copies.count, copies.problems)
-        return {name: t.expand(*shape, *t.shape[2:]).flatten(0, 1).contiguous() for name, t in given.items()}
+        rows = {name: t.expand(*shape, *t.shape[2:]).flatten(0, 1) for name, t in given.items()}
+        return {name: inputs.laid_out_as(start[name], t) for name, t in rows.items()}
     return inputs.frozen_run(G, inputs.drawn_states(G, seeds, copies), 0, first.start_layer)

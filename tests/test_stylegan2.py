@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from unittest import mock
 
 import golden_files
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilo
+from ilo.generators import economical
 from ilo.generators.checkpoints.names import from_rosinality
+from ilo.generators.stylegan import network
 from ilo.generators.stylegan.build import NOISES, SPACES, stylegan2
 from ilo.generators.stylegan.network import Affine, ModulatedConv, StyledConv, ToRGB, blur, upsample
 from ilo.generators.stylegan.random import random_stylegan2
@@ -306,6 +309,37 @@ def test_the_written_backward_pass_is_the_derivative_in_both_modes_and_twice(up,
 
     assert torch.autograd.gradcheck(convolve, inputs, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(convolve, inputs)
+
+
+@given(
+    cached=st.integers(1, 200), h=st.integers(1, 9), w=st.integers(1, 9), last=st.booleans(), seed=st.integers(0, 999)
+)
+def test_a_sum_over_pixels_is_the_same_in_any_number_of_strips(cached, h, w, last, seed):
+    g = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(2, 3, h, w, generator=g, dtype=torch.float64) for _ in range(2))
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with mock.patch.object(network, "CACHED", cached):
+        torch.testing.assert_close(network._dot(x, y), (x * y).sum((2, 3)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("noise", ["fixed", "zero"])
+def test_under_autocast_maps_meet_nothing_wider(noise):
+    """Were a bias or a noise map wider than the map that it is added to, the step would take twice as long."""
+    seen = []
+
+    def apply(*inputs):
+        seen.append({t.dtype for t in inputs if isinstance(t, torch.Tensor) and t is not inputs[4]})
+        return original(*inputs)
+
+    G = small(noise=noise)
+    original = ModulatedConv.apply
+    with mock.patch.object(ModulatedConv, "apply", apply):
+        economical(G, checkpointing=False, half=True)(G.sample(2, 0))
+        G.double()({name: t.double() for name, t in G.sample(2, 0).items()})
+    half = len(seen) // 2
+    assert seen == [{torch.bfloat16}] * half + [{torch.float64}] * half
+    assert half == 7
 
 
 @settings(max_examples=20)

@@ -96,7 +96,13 @@ def checked_start(G: Generator, start: Mapping[str, Tensor], layer: int) -> Stat
         raise ValueError(f"start must be the input of layer {layer}, {shapes} without the batch, got {found}")
     if not all(torch.isfinite(t).all() for t in start.values()):
         raise ValueError("start holds NaN or infinite values")
-    return {name: t.detach().to(like[name]) for name, t in start.items()}
+    return {name: laid_out_as(like[name], t.detach().to(like[name])) for name, t in start.items()}
+
+
+def laid_out_as(like: Tensor, x: Tensor) -> Tensor:
+    """`x` in the memory order of `like`, which has as many axes: a layer that wants another converts at every step."""
+    last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def problems_and_seeds(

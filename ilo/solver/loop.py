@@ -131,7 +131,8 @@ def run_round(
     """
     search = round_.begin(G, state, copies)
     score = _Score(G, objective, round_, copies)
-    optimiser = round_.optimiser(search.variables, round_.lr)
+    moved = [_as_it_lies(variable) for variable in search.variables]
+    optimiser = round_.optimiser(moved, round_.lr)
     began = time.perf_counter()
     best = _Best(score, frozen_run(G, state, round_.start_layer, round_.layer), search.moving)
     values, seconds, rates = [], [], []
@@ -146,7 +147,7 @@ def run_round(
         rates.append(0.0 if last else round_.lr * round_.schedule((step + 0.5) / round_.steps))
         if watch(Step(index, round_.layer, step, value.detach(), images.detach())) or last:
             break
-        _descend(search, optimiser, loss, rates[-1])
+        _descend(search, moved, optimiser, loss, rates[-1])
     return Trace(round_.layer, copies, best.state, best.value, torch.stack(values), rates, seconds)
 
 
@@ -212,8 +213,13 @@ class _Best:
                 torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, kept, out=kept)
 
 
-def _descend(search: Search, optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    """One step of the optimiser down the sum of the rows' losses, and back to where the variables are allowed."""
+def _descend(
+    search: Search, moved: Sequence[Tensor], optimiser: torch.optim.Optimizer, loss: Tensor, rate: float
+) -> None:
+    """One step of the optimiser down the sum of the rows' losses, and back to where the variables are allowed.
+
+    moved: the variables as the optimiser knows them, `_as_it_lies`.
+    """
     if not loss.requires_grad:
         raise ValueError(
             "the objective does not depend differentiably on what this round moves: the operator and the objective "
@@ -222,16 +228,22 @@ def _descend(search: Search, optimiser: torch.optim.Optimizer, loss: Tensor, rat
     with torch.enable_grad():
         total = loss.sum()
     gradients = torch.autograd.grad(total, search.variables, allow_unused=True)
-    for variable, gradient in zip(search.variables, gradients, strict=True):
-        variable.grad = None if gradient is None else _laid_out_as(variable, gradient)
+    for variable, view, gradient in zip(search.variables, moved, gradients, strict=True):
+        view.grad = None if gradient is None else _as_it_lies(_laid_out_as(variable, gradient))
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step(loss.detach)  # a closure, for those that search a line: it evaluates nothing anew
     search.project()
 
 
+def _as_it_lies(x: Tensor) -> Tensor:
+    """A view of `x`, (B, ...), its axes but the first in the order of memory: fused Adam copies all else to and fro."""
+    return x.detach().permute(0, *sorted(range(1, x.ndim), key=x.stride, reverse=True))
+
+
 def _laid_out_as(variable: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in the memory order of its variable, which fused Adam takes for granted (backward() would copy)."""
-    if gradient.stride() == variable.stride():
+    """The gradient in the memory order of its variable (backward() would copy too)."""
+    strides = zip(variable.shape, variable.stride(), gradient.stride(), strict=True)
+    if all(ours == theirs for size, ours, theirs in strides if size > 1):
         return gradient
     return torch.empty_like(variable, requires_grad=False).copy_(gradient)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 EPS = 1e-8
 SLOPE = 0.2  # of the leaky ReLU
 GAIN = math.sqrt(2)  # which follows it
+CACHED = 2**18  # so many numbers stay in a processor's cache
 
 
 class Affine(nn.Module):
@@ -66,10 +67,16 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """Features (B, c_in, h, w), styles (B, w_dim), noise map (B, 1, h', w') or None -> (B, c_out, h', w')."""
-        s = self.affine(w)  # (B, c_in)
-        d = GAIN * torch.rsqrt(F.linear(s.square(), self.energy) + EPS)  # (B, c_out)
-        noise = None if noise is None else noise * self.noise_strength
-        x = ModulatedConv.apply(_channels_last(x), s, d, noise, self.weight, self.bias, self.up)
+        dtype = _dtype_of_maps(x)
+        with torch.autocast(x.device.type, enabled=False):
+            s = self.affine(w)  # (B, c_in)
+            d = GAIN * torch.rsqrt(F.linear(s.square(), self.energy) + EPS)  # (B, c_out)
+            noise = None if noise is None else noise * self.noise_strength
+            # All of one dtype: an operation on maps that has to convert is many times slower.
+            x, s, d, noise, bias = (
+                t if t is None else t.to(dtype) for t in (_channels_last(x), s, d, noise, self.bias)
+            )
+            x = ModulatedConv.apply(x, s, d, noise, self.weight, bias, self.up)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -83,9 +90,9 @@ class ModulatedConv(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, s: Tensor, d: Tensor, noise: Tensor | None, weight: Tensor, bias: Tensor, up: bool):
-        y = _conv(x * _map(s), weight, up).mul_(_map(d))
-        y = y.add_(bias) if noise is None else y.add_(noise).add_(bias)
-        return F.leaky_relu_(y, SLOPE)
+        y = _conv(x * _map(s), weight, up)
+        y = torch.addcmul(bias, y, _map(d), out=y)
+        return F.leaky_relu_(y if noise is None else y.add_(noise), SLOPE)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -104,12 +111,12 @@ class ModulatedConv(torch.autograd.Function):
             offset = g_y.sum((2, 3)) * bias.flatten()  # (B, c_out)
             if noise is not None:
                 pixels = g_y.permute(0, 2, 3, 1).flatten(1, 2)  # (B, h·w, c_out)
-                offset = offset + (noise.flatten(1)[:, None].to(pixels.dtype) @ pixels)[:, 0]
-            g_d = ((g * out).sum((2, 3)) - offset) / d
+                offset = offset + (noise.flatten(1)[:, None] @ pixels)[:, 0]
+            g_d = (_dot(g, out) - offset) / d
         if need_x or need_s:
             g_u = _conv_adjoint(_scaled(g_y, d), weight, ctx.up)  # of u = s · x
             del g_y
-            g_s = (g_u * x).sum((2, 3)) if need_s else None
+            g_s = _dot(g_u, x) if need_s else None
             g_x = _scaled(g_u, s) if need_x else None
         return g_x, g_s, g_d, g_noise, None, None, None
 
@@ -158,17 +165,31 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def _conv(x: Tensor, weight: Tensor, up: bool) -> Tensor:
+    weight = weight.to(x.dtype)
     if up:
         return blur(F.conv_transpose2d(x, weight, stride=2))
     return F.conv2d(x, weight, padding=1)
 
 
 def _conv_adjoint(x: Tensor, weight: Tensor, up: bool) -> Tensor:
-    weight = weight.to(x.dtype)  # under autocast the maps are half as wide
+    weight = weight.to(x.dtype)  # again, since to keep it from the forward pass on would take more than maps do
     if up:
         wide = F.conv2d(x, _filter(x), padding=2, groups=x.shape[1])  # the filter is symmetric
         return F.conv2d(wide, weight, stride=2)
     return F.conv_transpose2d(x, weight, padding=1)
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """Σ x·y over pixels, (B, C, h, w) both -> (B, C)."""
+    # Some rows at a time, whose products stay in the cache of a CPU; a GPU would wait for the launch of each.
+    rows = max(1, CACHED // (x.shape[1] * x.shape[3])) if x.is_cpu else x.shape[2]
+    return sum((a * b).sum((2, 3)) for a, b in zip(x.split(rows, 2), y.split(rows, 2), strict=True))
+
+
+def _dtype_of_maps(x: Tensor) -> torch.dtype:
+    """What a convolution of `x` is computed in: that of torch.autocast, or its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _scaled(x: Tensor, s: Tensor) -> Tensor:
