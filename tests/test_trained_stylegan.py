@@ -92,7 +92,7 @@ def test_a_short_recovery_by_ilo_is_ahead_of_csgm(trained, faces):
     found = ilo.recover(trained, A, y, rounds=with_share(ilo.paper_rounds(trained), 0.1), start=start, progress=False)
     psnr = [metrics.psnr(each.images.clamp(-1, 1), faces).mean() for each in found.rounds]
     assert [each.layer for each in found.rounds] == [0, 2, 3, 4]
-    assert max(psnr) > psnr[0] + 1
+    assert max(psnr) > psnr[0] + 2
 
 
 def test_pulse_runs_on_its_styles_and_free_noise(faces):
