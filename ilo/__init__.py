@@ -84,6 +84,7 @@ if TYPE_CHECKING:  # the same for editors, and for readers
     from ilo import solver as solver
     from ilo import study as study
     from ilo import theory as theory
+    from ilo import tolerances as tolerances
     from ilo import verify as verify
     from ilo import watched as watched
     from ilo import widget as widget
