@@ -9,8 +9,8 @@ last layer of a DCGAN is so cheap (one convolution, to three channels) that movi
 
 Measured on one core of a shared machine, batch 8, free and in a ball: 1.04 and 1.06, 1.05 and 1.06, 1.07 and 1.08, 1.14
 and 1.17 at layers 0 to 3; 1.45 and 2.33 at layer 4, where Adam makes 1.23 of the bound and the projection passes over
-the features some 20 times. Batch 1, where a step has half a millisecond of calls besides: 1.09 and 1.09, 1.10 and 1.13, 1.19
-and 1.22, 1.36 and 1.50; 2.06 and 2.33 at layer 4.
+the features some 20 times. Batch 1, where a step has half a millisecond of calls besides: 1.09 and 1.09, 1.10 and 1.13,
+1.19 and 1.22, 1.36 and 1.50; 2.06 and 2.33 at layer 4.
 """
 
 import statistics
