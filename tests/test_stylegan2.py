@@ -312,14 +312,14 @@ def test_the_written_backward_pass_is_the_derivative_in_both_modes_and_twice(up,
 
 
 @given(
-    cached=st.integers(1, 200), h=st.integers(1, 9), w=st.integers(1, 9), last=st.booleans(), seed=st.integers(0, 999)
+    numbers=st.integers(1, 200), h=st.integers(1, 9), w=st.integers(1, 9), last=st.booleans(), seed=st.integers(0, 999)
 )
-def test_a_sum_over_pixels_is_the_same_in_any_number_of_strips(cached, h, w, last, seed):
+def test_a_sum_over_pixels_is_the_same_in_any_number_of_strips(numbers, h, w, last, seed):
     g = torch.Generator().manual_seed(seed)
     x, y = (torch.randn(2, 3, h, w, generator=g, dtype=torch.float64) for _ in range(2))
     if last:
         x = x.contiguous(memory_format=torch.channels_last)
-    with mock.patch.object(network, "CACHED", cached):
+    with mock.patch.object(network, "STRIP", numbers):
         torch.testing.assert_close(network._dot(x, y), (x * y).sum((2, 3)), rtol=1e-12, atol=1e-12)
 
 
