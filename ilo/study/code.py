@@ -27,7 +27,7 @@ BESIDE = (
     "ilo.__main__", "ilo.cli", "ilo.faces", "ilo.films", "ilo.interop", "ilo.plots", "ilo.profiles", "ilo.publish",
     "ilo.report", "ilo.reproduce", "ilo.study.brightness", "ilo.study.celeba", "ilo.study.choices", "ilo.study.cluster",
     "ilo.study.experiment", "ilo.study.grid", "ilo.study.panels", "ilo.study.record", "ilo.study.store",
-    "ilo.study.subjects", "ilo.verify", "ilo.watched", "ilo.widget",
+    "ilo.study.subjects", "ilo.tolerances", "ilo.verify", "ilo.watched", "ilo.widget",
 )  # fmt: skip
 # Import name -> distribution, of the libraries whose version may show in a result.
 NUMERIC = {
