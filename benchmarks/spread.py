@@ -5,13 +5,12 @@
 Each RUN is a folder of a run's CSV files (runs/figures, copied away before the next run). The first was made with the
 processor's own arithmetic, another under ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 `ilo reproduce`, or with
 another number of threads; all of the same revision. Prints, for each line of the table of tolerances, the mean that
-moved furthest, as a mean of 16 rows would, beside what the line allows: a line allows about twice of that.
+moved furthest, as a mean of 16 rows would, beside what the line allows: a line allows half as much again.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
@@ -43,12 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     if not tables:
         sys.exit("the runs have no file in common of which a quantity has a tolerance")
     moved = pd.concat(tables, ignore_index=True)
-    moved["line"] = [
-        next(i for i, t in enumerate(tolerances) if t.quantity == quantity and fnmatch(file, t.file))
-        for quantity, file in zip(moved["quantity"], moved["file"], strict=True)
-    ]
-    for line, of in moved.groupby("line"):
-        tolerance = tolerances[line]
+    for tolerance, of in moved.groupby("tolerance", sort=False):
         allowed = of["then"].abs().mul(tolerance.relative).clip(lower=tolerance.absolute)
         worst = of.loc[(of["moved"] / allowed).fillna(0.0).idxmax()]  # 0/0: where nothing may move, and nothing did
         print(

@@ -124,8 +124,9 @@ def compare(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances:
 def movements(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerances: Sequence[Tolerance]) -> pd.DataFrame:
     """How far each mean that `compare` looks at has moved: what a table of tolerances is made from.
 
-    Columns: quantity, group (in words), rows (how many the mean is of), then, now (as the tolerance bounds them), and
-    moved: |now − then|, as a mean of `MANY` rows or more would move: times √(rows/16) where there are fewer.
+    Columns: tolerance (the `Tolerance` that fits), quantity, group (in words), rows (how many the mean is of), then,
+    now (as the tolerance bounds them), and moved: |now − then|, as a mean of `MANY` rows or more would move: times
+    √(rows/16) where there are fewer.
 
     Raises:
         ValueError: as `compare`.
@@ -133,15 +134,16 @@ def movements(name: str, fresh: pd.DataFrame, reference: pd.DataFrame, tolerance
     pair = _pair(name, fresh, reference, tolerances)
     found = []
     for by, means in pair.means():
-        for quantity in pair.fitting:
+        for quantity, tolerance in pair.fitting.items():
             table = means.rename(columns={f"{quantity}_then": "then", f"{quantity}_now": "now"})[
                 ["rows", "then", "now"]
             ]
             as_many = (table["rows"] / MANY).clip(upper=1) ** 0.5
             moved = (table["now"] - table["then"]).abs() * as_many
             words = [_words(by, key) for key in table.index]
-            found.append(table.assign(quantity=quantity, group=words, moved=moved).reset_index(drop=True))
-    return pd.concat(found, ignore_index=True)[["quantity", "group", "rows", "then", "now", "moved"]]
+            table = table.assign(tolerance=[tolerance] * len(table), quantity=quantity, group=words, moved=moved)
+            found.append(table.reset_index(drop=True))
+    return pd.concat(found, ignore_index=True)[["tolerance", "quantity", "group", "rows", "then", "now", "moved"]]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from first_writer import colours_of, features_of, random_net, styles_of
 from golden_files import relative_error
+from searches import METHODS, assert_every_split_gives_the_image, assert_gets_nearer, psnr
 from tensorflow_writer import tensorflow_pickle
 
 import ilo
 from ilo.generators import convert, load, open_checkpoint, stylegan1
 from ilo.generators.checkpoints.read import read_checkpoint
 from ilo.generators.stylegan.build import NOISES, SPACES
-from ilo.solver.rounds import with_share
 
 FORMATS = ("genforce", "PULSE", "lernapparat", "rosinality", "TensorFlow")
 LOW = {"PULSE": 1e-5, "lernapparat": 1e-5, "rosinality": 1e-5}  # ε of the instance norm; elsewhere 1e-8
@@ -206,12 +206,7 @@ def test_every_split_gives_the_image_bit_for_bit(space, noise, dtype):
     sample = G.sample(3, 0)
     images = G(sample)
     assert images.shape == (3, 3, 16, 16)
-    for i in range(G.num_layers + 1):
-        head, tail = G.split(i)
-        state = head(sample)
-        assert torch.equal(tail(state), images)
-        # a state that was saved and read back lies otherwise in memory
-        assert torch.equal(tail({k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}), images)
+    assert_every_split_gives_the_image(G, sample)
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -429,10 +424,6 @@ def searched():
     return G, G({"latents": truth}), truth
 
 
-def psnr(images, truth) -> torch.Tensor:
-    return 10 * torch.log10(4 / (images - truth).square().flatten(1).mean(1))
-
-
 def test_ilo_inverts_an_image_of_its_range(searched):
     G, images, truth = searched
     direction = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
@@ -444,20 +435,7 @@ def test_ilo_inverts_an_image_of_its_range(searched):
     assert torch.equal(result.render(G), result.images)
 
 
-@pytest.mark.parametrize("method", ["CSGM", "PULSE", "ILO", "release's rounds", "auto"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_searches_it_and_gets_nearer(searched, method):
     G, images, _ = searched
-    A = ilo.operators.RandomInpainting(G.image_shape, keep=0.3, rng=0)
-    y = A(images)
-    options = {"rng": 0, "progress": False}
-    found = {
-        "CSGM": lambda: ilo.baselines.csgm(G, A, y, restarts=1, steps=60, penalty=0.0, **options),
-        "PULSE": lambda: ilo.baselines.pulse(G, A, y, **options),
-        "ILO": lambda: ilo.recover(G, A, y, rounds=with_share(ilo.paper_rounds(G), 0.2), restarts=1, **options),
-        "release's rounds": lambda: ilo.recover(G, A, y, rounds=ilo.release_rounds(G), **options),
-        "auto": lambda: ilo.recover(G, A, y, rounds=ilo.Auto(budget=400, samples=2), **options),
-    }[method]()
-    drawn = G(G.sample(64, 0, "start"))
-    typical = torch.stack([(A(drawn) - A(image[None])).square().flatten(1).mean(1).median() for image in images])
-    error = (A(found.images) - y).square().flatten(1).mean(1)
-    assert (error < 0.5 * typical).all(), (error, typical)
+    assert_gets_nearer(G, images, method)

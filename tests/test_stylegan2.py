@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from golden_files import draw, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from searches import assert_every_split_gives_the_image, psnr
 
 import ilo
 from ilo.generators import economical
@@ -99,12 +100,7 @@ def test_every_split_gives_the_image_bit_for_bit(space, noise, dtype):
     images = G(sample)
     assert images.shape == (3, *G.image_shape) == (3, 3, 32, 32)
     assert images.dtype == dtype
-    for i in range(G.num_layers + 1):
-        head, tail = G.split(i)
-        state = head(sample)
-        assert torch.equal(tail(state), images)
-        # a state that was saved and read back lies otherwise in memory
-        assert torch.equal(tail({k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}), images)
+    assert_every_split_gives_the_image(G, sample)
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -418,10 +414,6 @@ def searched():
     direction = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     length = [t.flatten(1).norm(dim=1).view(-1, 1, 1) for t in (truth, direction)]
     return G, G({"latents": truth}), {"latents": truth + 0.2 * direction * length[0] / length[1]}
-
-
-def psnr(images, truth) -> torch.Tensor:
-    return 10 * torch.log10(4 / (images - truth).square().flatten(1).mean(1))
 
 
 def assert_no_jumps(result) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from golden_files import relative_error
 from nvidia_writer import nvidia_pickle, third_attributes
+from searches import METHODS, assert_every_split_gives_the_image, assert_gets_nearer, psnr
 
 import ilo
 from ilo.generators import convert, economical, load, open_checkpoint, peak_memory, random_stylegan3, stylegan3
@@ -17,7 +18,6 @@ from ilo.generators.stylegan.build import SPACES
 from ilo.generators.stylegan.filtered import FilteredLReLU
 from ilo.generators.stylegan.random import low_pass
 from ilo.generators.stylegan.third_table import SETTINGS, third_layers
-from ilo.solver.rounds import with_share
 
 CONFIGS = ("t", "r")
 CLASSES = 3
@@ -345,12 +345,7 @@ def test_every_split_gives_the_image_bit_for_bit(config, dtype, space):
     sample = G.sample(2, 0)
     images = G(sample)
     assert images.shape == (2, 3, 32, 32)
-    for i in range(G.num_layers + 1):
-        head, tail = G.split(i)
-        state = head(sample)
-        assert torch.equal(tail(state), images)
-        # a state that was saved and read back lies otherwise in memory
-        assert torch.equal(tail({k: v.clone(memory_format=torch.contiguous_format) for k, v in state.items()}), images)
+    assert_every_split_gives_the_image(G, sample)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -464,10 +459,6 @@ def searched():
     return G, G({"latents": truth}), truth
 
 
-def psnr(images, truth) -> torch.Tensor:
-    return 10 * torch.log10(4 / (images - truth).square().flatten(1).mean(1))
-
-
 def test_ilo_inverts_an_image_of_its_range(searched):
     G, images, truth = searched
     direction = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
@@ -482,20 +473,7 @@ def test_ilo_inverts_an_image_of_its_range(searched):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["CSGM", "PULSE", "ILO", "release's rounds", "auto"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_searches_it_and_gets_nearer(searched, method):
     G, images, _ = searched
-    A = ilo.operators.RandomInpainting(G.image_shape, keep=0.3, rng=0)
-    y = A(images)
-    options = {"rng": 0, "progress": False}
-    found = {
-        "CSGM": lambda: ilo.baselines.csgm(G, A, y, restarts=1, steps=60, penalty=0.0, **options),
-        "PULSE": lambda: ilo.baselines.pulse(G, A, y, **options),
-        "ILO": lambda: ilo.recover(G, A, y, rounds=with_share(ilo.paper_rounds(G), 0.2), restarts=1, **options),
-        "release's rounds": lambda: ilo.recover(G, A, y, rounds=ilo.release_rounds(G), **options),
-        "auto": lambda: ilo.recover(G, A, y, rounds=ilo.Auto(budget=400, samples=2), **options),
-    }[method]()
-    drawn = G(G.sample(64, 0, "start"))
-    typical = torch.stack([(A(drawn) - A(image[None])).square().flatten(1).mean(1).median() for image in images])
-    error = (A(found.images) - y).square().flatten(1).mean(1)
-    assert (error < 0.5 * typical).all(), (error, typical)
+    assert_gets_nearer(G, images, method)

@@ -23,14 +23,13 @@ def run(options: argparse.Namespace) -> int:
     }
     path = loading.weights_path("stylegan2-faces32")
     trained = {
-        **{
-            "name": "stylegan2-faces32",
-            "pixels": 32,
-            "format": "StyleGAN2",
-            "MB": 2,
-            "licence": "non-commercial research",
-        },
-        **{"path": str(path or "in a checkout of the repository"), "present": path is not None and path.is_file()},
+        "name": "stylegan2-faces32",
+        "pixels": 32,
+        "format": "StyleGAN2",
+        "MB": 2,
+        "licence": "non-commercial research",
+        "path": str(path or "in a checkout of the repository"),
+        "present": path is not None and path.is_file(),
     }
     rows = [own, trained, *published.table()]
     columns = ["name", "pixels", "format", "MB", "present", "licence", *(["path"] if options.paths else [])]
