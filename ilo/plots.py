@@ -26,6 +26,8 @@ METHODS = {
     "ILO": ("#D55E00", "o"),
     "ILO (whitened)": ("#9A2CF2", "h"),
     "ILO (no ball)": ("#F4A582", "<"),
+    "ILO (Algorithm 1)": ("#A6611A", "3"),
+    "ILO (joint)": ("#DFA26B", "4"),
     "ILO (release)": ("#734D00", ">"),
     "CSGM": ("#0072B2", "s"),
     "CSGM (published)": ("#7FB5D8", "8"),

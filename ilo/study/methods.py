@@ -10,6 +10,8 @@ measurements. The names are those of `ilo.plots.METHODS`, which gives each its c
 | PULSE | the latent on its sphere (Menon et al. 2020), with the authors' schedule, at twice their rate |
 | ILO | the paper's: from CSGM's solution on, deeper rounds, each in an l1 ball: `ilo.paper_rounds` |
 | ILO (no ball) | the same without its balls |
+| ILO (Algorithm 1) | the same with the paper's Algorithm 1 at layer 1: the ball follows the range |
+| ILO (joint) | the same with latent and deviation searched together at layer 1, as the theorem has it |
 | ILO (release) | its authors' code by default: no ball, LPIPS beside the squared error: `ilo.baselines.release` |
 | ILO (whitened) | ours: layer 1 from its prior's mean in whitened coordinates, then a ball: `ilo.whitened_rounds` |
 | ILO auto · ILO auto, sharp | ours, `rounds="auto"`: the mean of several solutions · one solution |
@@ -20,8 +22,11 @@ measurements. The names are those of `ilo.plots.METHODS`, which gives each its c
 The column `evaluations` counts forward and backward passes through the generator, per image: what a search costs.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -30,6 +35,8 @@ from ilo.auto.plan import Auto
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.recovery import recover
+from ilo.solver.extended_range import AlternatingRound, JointRound
+from ilo.solver.inputs import frozen_run
 from ilo.solver.linear_start import linear_start
 from ilo.solver.result import Result
 from ilo.solver.rounds import Round, SearchRound, with_share
@@ -39,6 +46,32 @@ from ilo.study.cells import Answer, Method
 from ilo.study.problems import Problem
 
 RESTARTS = 4
+
+
+@dataclass(frozen=True)
+class Latent:
+    """What CSGM found, from which the deeper searches go on; evaluations: what it has cost."""
+
+    result: Result
+    evaluations: int
+
+    @classmethod
+    def found(cls, G: Generator, A: LinearOperator, y: Tensor, first: Round, drawn: Mapping[str, Any]) -> "Latent":
+        """Search from the linear estimate; drawn: restarts, rng and noise, as `ilo.linear_start` takes them."""
+        start = linear_start(G, A, y, **drawn)
+        options = {"start": start, "rng": drawn["rng"], "restarts": drawn["restarts"], "progress": False}
+        return cls(recover(G, A, y, rounds=[first], **options), drawn["restarts"] * first.steps)
+
+    def answer(self) -> Answer:
+        return _answer(self.result, self.evaluations)
+
+    def onward(self, G: Generator, A: LinearOperator, y: Tensor, rounds: Sequence[SearchRound]) -> Answer:
+        """Go on by deeper rounds; a generator of one layer has none."""
+        if not rounds:
+            return self.answer()
+        state = frozen_run(G, self.result.state, 0, rounds[0].start_layer)
+        found = recover(G, A, y, rounds=rounds, start=state, progress=False)
+        return _answer(found, self.evaluations + _steps(rounds))
 
 
 def searches(
@@ -60,14 +93,9 @@ def searches(
         share: of the steps of every round, in (0, 1]: less for a look in less time.
         radius: of ILO's balls, None for none; not of a StyleGAN2's.
     """
-    rounds = shortened(paper_rounds(G, radius), share)
-    start = linear_start(G, A, y, restarts=restarts, rng=rng, noise=noise)
-    found = recover(G, A, y, rounds=rounds, start=start, rng=rng, restarts=restarts, progress=False)
-    spent = restarts * rounds[0].steps
-    return {
-        "CSGM": Answer(found.rounds[0].images, {"evaluations": spent}),
-        "ILO": _answer(found, spent + _steps(rounds[1:])),
-    }
+    first, *deeper = shortened(paper_rounds(G, radius), share)
+    csgm = Latent.found(G, A, y, first, {"restarts": restarts, "rng": rng, "noise": noise})
+    return {"CSGM": csgm.answer(), "ILO": csgm.onward(G, A, y, deeper)}
 
 
 def no_ball(
@@ -83,6 +111,37 @@ def no_ball(
     """`searches` without radii: what the balls are worth."""
     found = searches(A, y, G=G, rng=rng, noise=noise, restarts=restarts, share=share, radius=None)
     return found["ILO"]
+
+
+def schemes(
+    A: LinearOperator,
+    y: Tensor,
+    *,
+    G: Generator,
+    rng: int,
+    noise: float,
+    restarts: int = RESTARTS,
+    share: float = 1.0,
+    radius: float = 1000.0,
+) -> dict[str, Answer]:
+    """`searches` and, from the same latent that "CSGM" found, the other searches of the extended range.
+
+    Those are "ILO (no ball)"; "ILO (Algorithm 1)" and "ILO (joint)" (`ilo.AlternatingRound`, `ilo.JointRound`) at
+    layer 1, then the paper's round at layer 2. Their ball of latents holds nearly all that the generator draws, and
+    what was found: its radius is 1.2·√k for k numbers.
+    """
+    first, *deeper = shortened(paper_rounds(G, radius), share)
+    csgm = Latent.found(G, A, y, first, {"restarts": restarts, "rng": rng, "noise": noise})
+    r1 = 1.2 * math.prod(G.latent_shapes["features"]) ** 0.5
+    at_1, *after = deeper
+    extended = {"steps": at_1.steps, "lr": at_1.lr, "radius": radius, "r1": r1}
+    rounds = {
+        "ILO": deeper,
+        "ILO (no ball)": [replace(round_, radius=None) for round_ in deeper],
+        "ILO (Algorithm 1)": [AlternatingRound(1, **extended), *after],
+        "ILO (joint)": [JointRound(1, **extended), *after],
+    }
+    return {"CSGM": csgm.answer(), **{name: csgm.onward(G, A, y, each) for name, each in rounds.items()}}
 
 
 def strong_csgm(
@@ -142,6 +201,7 @@ METHODS: dict[str, Method] = {
     "PULSE": pulse,
     "ILO": searches,
     "ILO (no ball)": no_ball,
+    "ILO (schemes)": schemes,
     "ILO (release)": release,
     "ILO (whitened)": whitened,
     "ILO auto": autos.automatic,
@@ -156,6 +216,7 @@ METHODS: dict[str, Method] = {
 # The names of their rows, of those that answer for several.
 ANSWERS = {
     "ILO": ("CSGM", "ILO"),
+    "ILO (schemes)": ("CSGM", "ILO", "ILO (no ball)", "ILO (Algorithm 1)", "ILO (joint)"),
     "ILO auto": ("ILO auto", "ILO auto, sharp", "oracle"),
 }
 # In the experiments, side by side; CSGM comes with ILO. The second settings of methods are in the reference rows.
@@ -190,7 +251,7 @@ def methods_for(
     searched = {"restarts": restarts, "share": share}
     settings = {name: searched for name in ("CSGM", "ILO (no ball)")}
     settings["PULSE"] = {"restarts": restarts}
-    settings["ILO"] = {**searched, "radius": radius}
+    settings |= {name: {**searched, "radius": radius} for name in ("ILO", "ILO (schemes)")}
     settings |= {name: {"share": share} for name in ("CSGM (published)", "ILO (release)", "ILO (whitened)")}
     settings["ILO auto"] = {"budget": round(share * Auto.budget)}
     return {name: partial(METHODS[name], **settings.get(name, {})) for name in chosen if name not in answered}
