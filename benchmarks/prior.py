@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import ilo
-from ilo import study
+from ilo import generators, study
 from ilo.files import written_atomically
+from ilo.generators import Generator
 from ilo.provenance import revision
 from ilo.study.methods import methods_for
 from training.searchable import network
@@ -58,9 +58,9 @@ def main(arguments: Sequence[str] = ()) -> None:
         print(f"\n{metric}\n{table.round(digits).to_string()}")
 
 
-def opened(name: str) -> ilo.Generator:
+def opened(name: str) -> Generator:
     path = Path(name)
-    return network.opened(path) if path.suffix == ".safetensors" else ilo.generators.load(name)
+    return network.opened(path) if path.suffix == ".safetensors" else generators.load(name)
 
 
 def images(options: argparse.Namespace, size: int) -> tuple[list[str], Tensor]:
