@@ -22,10 +22,8 @@ from torch import Tensor
 
 from ilo import generators, study
 from ilo.files import written_atomically
-from ilo.generators import Generator
 from ilo.provenance import revision
 from ilo.study.methods import methods_for
-from training.searchable import network
 from training.searchable.portraits import read_portraits, split
 
 PROBLEMS = {
@@ -42,7 +40,7 @@ COLUMNS = [*study.KEYS, "mse", "psnr", "ssim", "lpips", "evaluations"]
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
     for name in options.generators:
-        G = opened(name)
+        G = generators.load(name)
         subjects = images(options, G.image_shape[-1])
         label = Path(name).stem if Path(name).suffix else name
         for problem in (PROBLEMS[word] for word in options.problems):
@@ -56,11 +54,6 @@ def main(arguments: Sequence[str] = ()) -> None:
             index=["set", "task", "level"], columns=["method", "generator"], values=metric, sort=False
         )
         print(f"\n{metric}\n{table.round(digits).to_string()}")
-
-
-def opened(name: str) -> Generator:
-    path = Path(name)
-    return network.opened(path) if path.suffix == ".safetensors" else generators.load(name)
 
 
 def images(options: argparse.Namespace, size: int) -> tuple[list[str], Tensor]:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+import ilo
+from ilo.generators.decoder_layers import decoder, decoder_layers
 from ilo.rng import stream
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +40,7 @@ def photos(training, tmp_path, monkeypatch):
 
 def test_it_begins_as_the_dcgan_with_fewer_channels(training, dcgan):
     """Its images are the teacher's but for what the channels left out added."""
-    model = training.network.layers()
+    model = decoder_layers()
     z = dcgan.sample(64, 0)["features"]
     training.network.begin_as(model, dcgan, z)
     with torch.no_grad():
@@ -48,9 +50,9 @@ def test_it_begins_as_the_dcgan_with_fewer_channels(training, dcgan):
 
 
 def test_every_split_of_it_gives_the_image(training, dcgan):
-    model = training.network.layers()
+    model = decoder_layers()
     training.network.begin_as(model, dcgan, dcgan.sample(16, 0)["features"])
-    G = training.network.generator_of(model)
+    G = decoder(model.state_dict())
     assert (G.num_layers, G.image_shape) == (5, (3, 64, 64))
     state = G.sample(2, 0)
     with torch.no_grad():
@@ -96,6 +98,6 @@ def test_training_goes_on_where_it_was_and_its_result_opens(training, photos, tm
     for name in ("model", "average", "encoder"):
         assert all(torch.equal(value, parts[name][key]) for key, value in whole[name].items())
     assert (tmp_path / "out.safetensors").stat().st_size < 5_000_000
-    G = training.network.opened(tmp_path / "out.safetensors")
+    G = ilo.generators.load(tmp_path / "out.safetensors")
     with torch.no_grad():
         assert G(G.sample(2, 0)).isfinite().all()

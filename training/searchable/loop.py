@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from ilo.files import written_atomically
 from ilo.generators import load
+from ilo.generators.decoder_layers import Z_DIM, decoder_layers
 from ilo.perceptual import lpips_network
 from ilo.rng import stream
-from training.searchable.network import Z_DIM, Encoder, begin_as, layers
+from training.searchable.network import Encoder, begin_as
 from training.searchable.portraits import Portraits
 
 BATCH = 32
@@ -57,7 +58,7 @@ class Run:
 def begin(rng: int, device: str, path: Path) -> Run:
     """A fresh run, or the one that the checkpoint at `path` holds."""
     G = load("dcgan-digiface64")
-    model, encoder = layers(), Encoder(rng)
+    model, encoder = decoder_layers(), Encoder(rng)
     z = G.sample(1024, rng, "prior")["features"]
     begin_as(model, G, z)
     with torch.no_grad():

@@ -1,88 +1,20 @@
-"""A small layered generator whose every layer is to be searched, and the encoder that guesses what a search finds.
+"""How the generator `ilo.generators.decoder_layers` begins, and the encoder that guesses what a search would find.
 
-The generator is a DCGAN (Radford et al. 2016) with fewer channels and residual convolutions at 16, 32 and 64 pixels; it
-begins as `dcgan-digiface64` without the channels that matter least, and with residual branches that add nothing.
-
-    layer   input                output
-    0       (B, 100)             (B, 288, 4, 4)
-    1       (B, 288, 4, 4)       (B, 224, 8, 8)
-    2       (B, 224, 8, 8)       (B, 128, 16, 16)
-    3       (B, 128, 16, 16)     (B, 64, 32, 32)
-    4       (B, 64, 32, 32)      (B, 3, 64, 64)
+It begins as `dcgan-digiface64` without the channels that matter least, and with residual branches that add nothing.
 """
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ilo.generators import Generator
+from ilo.generators.decoder_layers import WIDTHS, Z_DIM, Last
 from ilo.rng import stream
 
-Z_DIM = 100
-WIDTHS = (Z_DIM, 288, 224, 128, 64)  # with FINE, 2.3 million numbers: 4.6 MB in half precision
-FINE = 32  # channels of the detail at 64 pixels
 OF_ENCODER = (3, 64, 128, 192, 320)
-
-
-class First(nn.Module):
-    """Latents (B, c_in) -> features (B, c_out, 4, 4)."""
-
-    def __init__(self, c_in: int, c_out: int):
-        super().__init__()
-        self.up = nn.ConvTranspose2d(c_in, c_out, 4)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return F.relu(self.up(z[:, :, None, None]))
-
-
-class Up(nn.Module):
-    """Twice the size: a transposed convolution and ReLU, then a residual convolution and ReLU where there is one."""
-
-    def __init__(self, c_in: int, c_out: int, *, residual: bool):
-        super().__init__()
-        self.up = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)
-        self.residual = nn.Conv2d(c_out, c_out, 3, padding=1) if residual else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.up(x))
-        return x if self.residual is None else F.relu(x + self.residual(x))
-
-
-class Last(nn.Module):
-    """The image, by a transposed convolution as in a DCGAN, and detail from a branch of two convolutions; tanh."""
-
-    def __init__(self, c_in: int):
-        super().__init__()
-        self.up = nn.ConvTranspose2d(c_in, 3, 4, 2, 1)
-        self.fine = nn.ConvTranspose2d(c_in, FINE, 4, 2, 1)
-        self.detail = nn.Conv2d(FINE, 3, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.up(x) + self.detail(F.relu(self.fine(x))))
-
-
-def layers() -> nn.Sequential:
-    """The five layers, untrained."""
-    (_, first), *middle = pairwise(WIDTHS)
-    ups = (Up(a, b, residual=b <= 128) for a, b in middle)
-    return nn.Sequential(First(Z_DIM, first), *ups, Last(WIDTHS[-1])).to(memory_format=torch.channels_last)
-
-
-def generator_of(model: nn.Sequential, name: str = "searchable64") -> Generator:
-    """The layers as what `ilo` searches; they are used, not copied."""
-    return Generator.from_sequential(model, cuts=range(1, len(model)), latent_shape=(Z_DIM,), name=name)
-
-
-def opened(path: Path) -> Generator:
-    """The generator of a file that `python -m training.searchable` wrote, in float32."""
-    model = layers()
-    model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return generator_of(model)
 
 
 @torch.no_grad()
