@@ -4,7 +4,7 @@ import importlib
 import sys
 
 SPEED = ("solver", "stylegan2")  # what runs when nothing is named
-BENCHMARKS = (*SPEED, "record", "tune", "first_stage", "brightness", "readme", "interop", "spread")
+BENCHMARKS = (*SPEED, "record", "tune", "first_stage", "brightness", "readme", "interop", "spread", "prior")
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:] or [None]

@@ -136,10 +136,9 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path):
 @pytest.fixture
 def training(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
-    import training
-    import training.__main__
+    import training.faces32.__main__
 
-    return training
+    return training.faces32
 
 
 def test_the_network_that_is_trained_is_the_one_that_is_searched(training):

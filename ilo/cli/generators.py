@@ -1,11 +1,15 @@
 """``ilo generators``: which generators there are by name, and which of them are here."""
 
 import argparse
+from typing import Any
 
 DESCRIPTION = """\
 List the generators that have a name: pixels, format, size, licence, and whether the file is here. `ilo fetch NAME
 --accept-licence` downloads one; --generator takes a name, or the path of a checkpoint file of your own.
 """
+
+
+OURS = (("decoder-portraits64", 64, "decoder", 5), ("stylegan2-faces32", 32, "StyleGAN2", 2))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,24 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ilo import assets
-    from ilo.generators import loading, published
+    from ilo.generators import published
 
     part = assets.PARTS["dcgan-digiface64"]
     own = {
         **{"name": "dcgan-digiface64", "pixels": 64, "format": "DCGAN", "MB": round(part.size / 1e6)},
         **{"licence": part.package.licence, "path": str(part.path), "present": part.path.is_file()},
     }
-    path = loading.weights_path("stylegan2-faces32")
-    trained = {
-        "name": "stylegan2-faces32",
-        "pixels": 32,
-        "format": "StyleGAN2",
-        "MB": 2,
-        "licence": "non-commercial research",
-        "path": str(path or "in a checkout of the repository"),
-        "present": path is not None and path.is_file(),
-    }
-    rows = [own, trained, *published.table()]
+    trained = [_committed(name, *rest) for name, *rest in OURS]
+    rows = [own, *trained, *published.table()]
     columns = ["name", "pixels", "format", "MB", "present", "licence", *(["path"] if options.paths else [])]
     rows = [{**row, "MB": row["MB"] or "?", "present": "here" if row["present"] else "no"} for row in rows]
     lines = [columns, *([str(row[column]) for column in columns] for row in rows)]
@@ -39,3 +34,14 @@ def run(options: argparse.Namespace) -> int:
     for line in lines:
         print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
     return 0
+
+
+def _committed(name: str, pixels: int, kind: str, megabytes: int) -> dict[str, Any]:
+    """The row of a generator that lies in the repository."""
+    from ilo.generators import loading
+
+    path = loading.weights_path(name)
+    return {
+        **{"name": name, "pixels": pixels, "format": kind, "MB": megabytes, "licence": "non-commercial research"},
+        **{"path": str(path or "in a checkout of the repository"), "present": path is not None and path.is_file()},
+    }

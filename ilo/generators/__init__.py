@@ -4,6 +4,7 @@ from ilo.generators.base import FeatureLayer, Generator, State
 from ilo.generators.biggan_layers import biggan
 from ilo.generators.checkpoints.read import convert, open_checkpoint
 from ilo.generators.dcgan_layers import dcgan
+from ilo.generators.decoder_layers import decoder
 from ilo.generators.loading import load
 from ilo.generators.memory import economical, memory_report, peak_memory
 from ilo.generators.stylegan.build import stylegan2
@@ -18,6 +19,7 @@ __all__ = [
     "biggan",
     "convert",
     "dcgan",
+    "decoder",
     "economical",
     "load",
     "memory_report",

@@ -14,8 +14,11 @@ from ilo.generators.published import PUBLISHED, get
 from ilo.provenance import checkout
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-NAMES = ("dcgan-digiface64", "stylegan2-faces32")
-FACES32_SHA256 = "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081"
+COMMITTED = {  # the files of data/weights, by their sha256
+    "decoder-portraits64": "0" * 64,
+    "stylegan2-faces32": "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081",
+}
+NAMES = ("dcgan-digiface64", *COMMITTED)
 
 
 def load(
@@ -29,8 +32,12 @@ def load(
     ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
     fetched on first use.
 
-    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws; in
-    data/weights of the repository, which says how and for what use.
+    ``"decoder-portraits64"``: 64×64 faces, five layers, trained on photographs so that each of its layers can be
+    searched.
+
+    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws.
+
+    These two lie in data/weights of the repository, whose README says how they were trained, and for what use.
 
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
@@ -51,8 +58,8 @@ def load(
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
         raise ValueError(f"a generator computes in a floating-point dtype such as torch.float32, got {shown(dtype)}")
     found = check_name(name_or_path)
-    if found == "stylegan2-faces32":
-        found = committed(found)
+    if found in COMMITTED:
+        return open_checkpoint(committed(found), **{"name": found, **options}).to(device=device, dtype=dtype)
     if found in PUBLISHED:
         return open_checkpoint(get(found), **{"name": found, **options}).to(device=device, dtype=dtype)
     if isinstance(found, Path):
@@ -78,7 +85,7 @@ def committed(name: str) -> Path:
             f"{name} lies in the repository, not in the package: work in a checkout of it, or take "
             f"data/weights/{name}.safetensors from there and give its path"
         )
-    if not path.is_file() or sha256_of(path) != FACES32_SHA256:
+    if not path.is_file() or sha256_of(path) != COMMITTED[name]:
         raise AssetError(
             f"{path} is missing or another file: `git restore data/weights` brings back what was committed; a file "
             "that you trained yourself is loaded by its path, under another name"

@@ -1,4 +1,4 @@
-"""Generators from checkpoint files: the three StyleGANs, BigGAN and DCGAN, recognised by what the file holds.
+"""Generators from checkpoint files: the three StyleGANs, BigGAN, DCGAN and ours, recognised by what the file holds.
 
     file                                              read as
     safetensors                                       tensors, nothing else
@@ -38,6 +38,7 @@ from ilo.generators.checkpoints.third_names import from_third, third_settings
 from ilo.generators.checkpoints.torch_file import LEGACY_TORCH, read_legacy, read_zipped
 from ilo.generators.checkpoints.unpickle import Budget
 from ilo.generators.dcgan_layers import check_dcgan, dcgan, dcgan_table, is_counter
+from ilo.generators.decoder_layers import check_decoder, decoder, decoder_table, is_decoder
 from ilo.generators.fit import positive
 from ilo.generators.stylegan.build import stylegan2
 from ilo.generators.stylegan.first import first_sizes, stylegan1
@@ -59,8 +60,8 @@ DTYPES = {
 class Checkpoint:
     """A generator's weights, in the names and scales that its builder takes.
 
-    kind: "stylegan1", "stylegan2", "stylegan3", "biggan" or "dcgan". weights: name → tensor, the floating ones all
-    float32 or all float64. clamp: the bound on StyleGAN2's convolutions that the network was trained with, or None.
+    kind: "stylegan1", "stylegan2", "stylegan3", "biggan", "dcgan" or "decoder". weights: name → tensor, the floating
+    ones all float32 or all float64. clamp: the bound that StyleGAN2's convolutions were trained with, or None.
     epsilon: of the first StyleGAN's instance norm, or None. settings: StyleGAN3's (`stylegan3`), or None.
     """
 
@@ -71,7 +72,7 @@ class Checkpoint:
     settings: dict[str, float] | None = None
 
     def build(self, **options: Any) -> Generator:
-        """Build the generator; `options` go to `stylegan1`, `stylegan2`, `stylegan3`, `biggan` or `dcgan`.
+        """Build the generator; `options` go to `stylegan1`, `stylegan2`, `stylegan3`, `biggan`, `dcgan` or `decoder`.
 
         Raises:
             ValueError: tensors are missing or do not fit, or an option's value is none of those allowed.
@@ -83,9 +84,8 @@ class Checkpoint:
             return stylegan2(self.weights, **{"clamp": self.clamp, **options})
         if self.kind == "stylegan1":
             return stylegan1(self.weights, **{"epsilon": self.epsilon, **options})
-        if self.kind == "biggan":
-            return biggan(self.weights, **options)
-        return dcgan(self.weights, **options)
+        builders = {"biggan": biggan, "dcgan": dcgan, "decoder": decoder}
+        return builders[self.kind](self.weights, **options)
 
     def describe(self) -> str:
         """What it is, in a line: kind, size of its images, classes, parameters and clamp."""
@@ -103,7 +103,7 @@ class Checkpoint:
         kinds |= {"biggan": "BigGAN", "dcgan": "DCGAN"}
         conditional = f"{classes} classes" if classes else "no classes"
         clamp = "" if self.clamp is None else f", convolutions clamped to ±{self.clamp:g}"
-        return f"{kinds[self.kind]}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
+        return f"{kinds.get(self.kind, self.kind)}, {size}×{size} pixels, {conditional}, {count:,} numbers{clamp}"
 
 
 def open_checkpoint(path: str | Path, *, mapping: str | Path | None = None, **options: Any) -> Generator:
@@ -276,9 +276,11 @@ def _recognised(saved: Mapping[str, Any], size: int, attributes: Mapping[str, An
         check_dcgan(saved)
         names = [name for name, value in saved.items() if name in dcgan_table() or is_counter(name, value)]
         return Checkpoint("dcgan", _tensors(saved, names, size))
+    if is_decoder(saved):
+        check_decoder(saved)
+        return Checkpoint("decoder", _tensors(saved, decoder_table(), size))
     tensors = sorted(name[:50] for name, value in saved.items() if isinstance(value, (View, Unusable, _Saved)))
-    names = ", ".join(tensors[:5]) or "none"
-    raise ValueError(f"it holds no StyleGAN, BigGAN or DCGAN; its first tensors: {names}")
+    raise ValueError(f"it holds no StyleGAN, BigGAN or DCGAN; its first tensors: {', '.join(tensors[:5]) or 'none'}")
 
 
 def _tensors(saved: Mapping[str, Any], names: Iterable[str], size: int) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from ilo.files import written_atomically
 from ilo.generators import load
 from ilo.perceptual import lpips_network
 from ilo.rng import stream
-from training.network import Z_DIM, Discriminator, drawn_noise, fresh_generator, images_of, styles_of
+from training.faces32.network import Z_DIM, Discriminator, drawn_noise, fresh_generator, images_of, styles_of
 
 BATCH = 16
 LR = {"mapping": 0.1, "synthesis": 0.003}  # the mapping's weights are stored 100 times as large as they act

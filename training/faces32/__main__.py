@@ -1,4 +1,4 @@
-"""Train the StyleGAN2 of data/weights, or go on with a run that was killed: python -m training --out FILE."""
+"""Train the StyleGAN2 of data/weights, or go on with a run that was killed: python -m training.faces32 --out FILE."""
 
 import argparse
 import time
@@ -10,15 +10,15 @@ from safetensors.torch import save_file
 from ilo.files import written_atomically
 from ilo.generators.checkpoints.read import FORMAT
 from ilo.rng import stream
-from training.loop import BATCH, Run, begin, stepper
-from training.network import Z_DIM, styles_of
+from training.faces32.loop import BATCH, Run, begin, stepper
+from training.faces32.network import Z_DIM, styles_of
 
 SEED = 0
 SAVE_EVERY = 120  # seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.faces32", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file of the averaged weights")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/training/stylegan2-faces32.pt"))
     parser.add_argument("--distilled", type=int, default=2648, help=f"steps of {BATCH} images that copy the teacher")

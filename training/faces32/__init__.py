@@ -1,0 +1,1 @@
+"""The StyleGAN2 of data/weights: it copies what the DCGAN draws, then is judged by a discriminator."""
