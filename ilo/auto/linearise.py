@@ -24,7 +24,7 @@ from ilo.rng import normal
 
 STEPS = 3  # linear problems at most
 HALVINGS = 4
-TOLERANCE, MOST = 1e-3, 60  # of conjugate gradients; the next step starts where they ended
+TOLERANCE, MOST = 1e-3, 30  # of conjugate gradients; the next step starts where they ended
 AFFINE = 1e-5  # relative: what the linearised measurements may be off by, to be taken for exact
 
 
@@ -70,8 +70,10 @@ def _grad(output: Tensor, by: Tensor, weights: Tensor) -> Tensor:
 class LinearisedConditioner:
     """What `ilo.auto.smooth.Conditioner` is to a linear operator, for a camera that need not be linear."""
 
-    def __init__(self, A: Camera, prior: SmoothPrior, tolerance: float = TOLERANCE, most: int = MOST):
-        self._A, self._prior = A, prior
+    def __init__(
+        self, A: Camera, prior: SmoothPrior, steps: int = STEPS, tolerance: float = TOLERANCE, most: int = MOST
+    ):
+        self._A, self._prior, self._steps = A, prior, steps
         self._iterations = {"tolerance": tolerance, "most": most}
 
     @torch.no_grad()
@@ -81,7 +83,7 @@ class LinearisedConditioner:
         if not bool((ratio > 0).any()):
             return images
         cost = self._cost(y, images, moved, ratio)
-        for _ in range(STEPS):
+        for _ in range(self._steps):
             jacobian = Jacobian(self._A, images + moved)
             step = self._solved(jacobian, y - jacobian.measured + jacobian(moved), ratio) - moved
             expected = jacobian.measured + jacobian(step)
@@ -132,9 +134,11 @@ class LinearisedConditioner:
         return torch.where(kept, moved, tried), torch.where(worse, cost, after), share == 1
 
 
-def conditioner(A: Callable[[Tensor], Tensor], prior: SmoothPrior) -> Conditioner | LinearisedConditioner:
-    """Who finds the smooth deviation given what `A` measures."""
-    return Conditioner(A, prior) if isinstance(A, LinearOperator) else LinearisedConditioner(A, prior)
+def conditioner(
+    A: Callable[[Tensor], Tensor], prior: SmoothPrior, steps: int = STEPS
+) -> Conditioner | LinearisedConditioner:
+    """Who finds the smooth deviation given what `A` measures; steps: of a camera's, where one may do."""
+    return Conditioner(A, prior) if isinstance(A, LinearOperator) else LinearisedConditioner(A, prior, steps)
 
 
 def prepared(

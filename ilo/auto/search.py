@@ -108,7 +108,7 @@ def _walk(request: Request, passes: int, watch: Watch, progress: bool) -> Walk:
 
 def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate], prior: ImagePrior) -> Verdict:
     settings, y = request.settings, request.y
-    condition = linearise.conditioner(split.A, prior.smooth)
+    condition = linearise.conditioner(split.A, prior.smooth, steps=1)  # enough to compare by
     ratios = choose.scale_ratios(settings.noise)
     judged = choose.judge(candidates, ratios, condition, split)
     if settings.noise is None:
@@ -138,13 +138,14 @@ def _finish(
     A, y, choice = request.A, request.y, verdict.choice
     condition = linearise.conditioner(A, prior.smooth)
     images = condition(y, choice.solutions.mean(0), choice.ratio).clamp(-1, 1)
-    samples = posterior.draws(condition, prior, y, choice, request.settings.draws, request.seeds)
+    roughly = linearise.conditioner(A, prior.smooth, steps=1) if isinstance(A, Camera) else condition
+    samples = posterior.draws(roughly, prior, y, choice, request.settings.draws, request.seeds)
     one = walk.finish(A, y, otherwise=posterior.nearest(A, y, choice.solutions))
 
     def renders() -> Iterator[Tensor]:
         for candidate in candidates:
             for ratio in verdict.ratios:
-                yield condition(y, candidate.images.mean(0), torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
+                yield roughly(y, candidate.images.mean(0), torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
 
     return AutoResult(
         images=images,

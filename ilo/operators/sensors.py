@@ -99,7 +99,7 @@ class Photons(Camera):
 
 
 class Roots(Camera):
-    """The mean of √(N + 3/8) of a living pixel of `Photons`, scaled so that none is −1 and white's mean 1."""
+    """The mean of √(N + 3/8) of a living pixel of `Photons`, scaled so that N = 0 is −1 and N = peak is 1."""
 
     def __init__(self, photons: Photons):
         super().__init__(photons.shape_in, photons.shape_out)
@@ -112,7 +112,10 @@ class Roots(Camera):
         return self._scale * (roots - self._low) - 1
 
     def _forward(self, x: Tensor) -> Tensor:
-        mean = self.scaled((self._peak * light(x) + 3 / 8).sqrt())
+        photons = self._peak * light(x)
+        # The root's mean is below the root of the mean: √(λ + 1/8) for many photons, √(3/8) for none; between them to 1 %.
+        mean = (photons + 1 / 8).sqrt() + (math.sqrt(3 / 8) - math.sqrt(1 / 8)) * torch.exp(-2 * photons)
+        mean = self.scaled(mean)
         return below(mean, torch.full_like(mean, self.deviation), 1.0)
 
 
