@@ -103,7 +103,7 @@ def test_jpeg_passes_gradients_and_its_coefficients_are_what_it_rounds():
     assert gradient.abs().mean() > 0.1
     y = A(x.detach())
     coefficients, steps, deviation = A.whitened(y)
-    assert deviation == pytest.approx(1 / math.sqrt(12))
+    assert 0.05 < deviation < 1 / math.sqrt(12)
     assert torch.equal(steps, steps.round())
     apart = coefficients(x.detach()) - steps
     assert apart[:, :256].abs().max() < 0.6, "luma: the truth lies in the bin that was kept"

@@ -153,7 +153,8 @@ def prepared(
     camera = A if isinstance(A, Camera) else Function(A, G.image_shape, y.shape[1:], _units(A))
     try:
         with torch.no_grad():
-            Jacobian(camera, G(G.sample(2, 0, "prior")))
+            images = G(G.sample(2, 0, "prior"))
+            Jacobian(camera, images)(images)
     except (ValueError, RuntimeError) as error:
         warnings.warn(
             "this operator cannot be linearised, so that nothing is held out and no smooth deviation is added: "

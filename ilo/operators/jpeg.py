@@ -4,7 +4,6 @@ Source: ITU-T T.81 (1992): its example tables (annex K.1), and the DCT of blocks
 how tables follow a quality, and how colours are enlarged, is libjpeg's.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -26,15 +25,17 @@ CHROMA_STEPS = (
     17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
     47, 66, 99, 99, 99, 99, 99, 99, *[99] * 32,
 )  # fmt: skip
-ROUNDING = 1 / math.sqrt(12)  # standard deviation of a number rounded to whole steps, in steps
+# Standard deviation of the rounding, in steps: 1/√12 of what is not rounded to 0, but most is, from nearer by. On faces
+# of 64 pixels it is 0.09 at quality 5 and 0.13 at 15.
+ROUNDING = 0.125
 
 
 class JPEG(Camera):
     """An RGB image compressed at a quality and read again, (3, H, W) in [−1, 1], as libjpeg's default does it.
 
     Rounding passes gradients as if it were not there (straight through). `whitened` gives the coefficients of the
-    blocks in steps of the quantiser, before rounding: there the noise, which the rounding is, has the standard
-    deviation 1/√12 everywhere, where in pixels it is large in fine detail and small in smooth areas.
+    blocks in steps of the quantiser, before rounding: there the noise, which the rounding is, is alike in all
+    frequencies (`ROUNDING`), where in pixels it is large in fine detail and small in smooth areas.
 
     Args:
         shape: (3, H, W); sides that are no multiple of the blocks are continued by their border.

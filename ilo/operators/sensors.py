@@ -113,9 +113,9 @@ class Roots(Camera):
 
     def _forward(self, x: Tensor) -> Tensor:
         photons = self._peak * light(x)
-        # The root's mean is below the root of the mean: √(λ + 1/8) for many photons, √(3/8) for none; between them to 1 %.
-        mean = (photons + 1 / 8).sqrt() + (math.sqrt(3 / 8) - math.sqrt(1 / 8)) * torch.exp(-2 * photons)
-        mean = self.scaled(mean)
+        # The mean root of λ photons on average is √(λ + 1/8) for many, √(3/8) for none; between them this, to 0.01.
+        few = (math.sqrt(3 / 8) - math.sqrt(1 / 8)) * torch.exp(-3 * photons / (1 + 0.45 * photons))
+        mean = self.scaled((photons + 1 / 8).sqrt() + few)
         return below(mean, torch.full_like(mean, self.deviation), 1.0)
 
 
