@@ -34,6 +34,7 @@ METHODS = {
     "CSGM (Adam)": ("#003F66", "1"),  # of rows recorded before the strong search: Adam with the ramp, 3 × 300 steps
     "release steps": ("#B8860B", "2"),  # of the same: the release's rounds, four times as long, squared error alone
     "PULSE": ("#56B4E9", "D"),
+    "Robust unsupervised": ("#8B1A3A", "3"),
     "Smooth field": ("#84C642", "H"),
     "LASSO (DCT)": ("#009E73", "^"),
     "LASSO (wavelet)": ("#117733", "v"),
@@ -41,6 +42,7 @@ METHODS = {
     "Deep decoder": ("#E69F00", "X"),
     "Deep decoder (mean of 4)": ("#F0C869", "."),
     "Bicubic": ("#555555", "d"),
+    "As measured": ("#8C8C8C", "4"),
 }
 PALETTE = [
     colour for name, (colour, _) in METHODS.items() if "auto" not in name and "(" not in name and name != "oracle"

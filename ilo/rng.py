@@ -27,6 +27,8 @@ PURPOSES = {
     "rows": "which of its measurements are kept",
     "frequencies": "which are measured",
     "noise": "of measurements",
+    "exposure": "photons, dead pixels and speckle of a camera",
+    "strokes": "of a brush that hides pixels",
     "start": "starting latents of a search",
     "network": "starting weights of an untrained network",
     "held out": "which measurements judge",

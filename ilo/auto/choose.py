@@ -11,7 +11,7 @@ from torch import Tensor
 from ilo.auto.plan import Auto
 from ilo.auto.smooth import Conditioner
 from ilo.auto.walk import Candidate
-from ilo.operators import LinearOperator
+from ilo.operators import Camera, LinearOperator
 
 SCALES = (0.0, 0.1, 0.3, 1.0)  # of the deviation's variance, in units of the generator's own
 DEFAULT_SCALE = 0.3
@@ -23,9 +23,9 @@ NO_NOISE = 1e-3  # the smallest standard deviation that is told from none
 class Split:
     """The measurements to search by and those to judge by: rows of the operator, and (B, kept), (B, held)."""
 
-    A: LinearOperator
+    A: LinearOperator | Camera
     y: Tensor
-    A_held: LinearOperator
+    A_held: LinearOperator | Camera
     y_held: Tensor
 
 
@@ -58,11 +58,11 @@ class Judgement:
 
 
 def hold_out(A: Callable[[Tensor], Tensor], y: Tensor, settings: Auto) -> Split | None:
-    """Hold a part of the measurements out; None where that cannot be done: no linear operator, or too few.
+    """Hold a part of the measurements out; None where that cannot be done: no operator or camera, or too few.
 
     Always the same part: a problem must not depend on the seed of another one in its batch.
     """
-    if not isinstance(A, LinearOperator):
+    if not isinstance(A, (LinearOperator, Camera)):
         return None
     try:
         kept, held = A.split(settings.held_out, 0)

@@ -90,10 +90,10 @@ def stretch(standardised: Tensor, prior: int = 20) -> Tensor:
     """(B,): factor of the spread with which 90 % of what was held out lies within its 90 % interval.
 
     The 90 % quantile of the standardised errors (B, held) over that of a normal variable, drawn toward 1 as `prior`
-    held-out measurements more would.
+    held-out measurements more would. NaN: a measurement that says nothing.
     """
-    n = standardised.shape[1]
-    factor = standardised.quantile(0.9, dim=1) / NINETY
+    n = standardised.isfinite().sum(1)
+    factor = standardised.nanquantile(0.9, dim=1).nan_to_num(nan=NINETY) / NINETY
     return ((n * factor.square() + prior) / (n + prior)).sqrt()
 
 

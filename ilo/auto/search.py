@@ -25,13 +25,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ilo.auto import choose, posterior
+from ilo.auto import choose, linearise, posterior
 from ilo.auto.plan import Auto, plan_for
 from ilo.auto.posterior import Choice, ImagePrior
-from ilo.auto.smooth import Conditioner
 from ilo.auto.walk import Candidate, Walk
 from ilo.generators.base import Generator
-from ilo.operators import LinearOperator
+from ilo.operators import Camera, LinearOperator
 from ilo.solver.copies import Copies
 from ilo.solver.history import history_frame
 from ilo.solver.inputs import drawn_states
@@ -70,15 +69,22 @@ class Verdict:
 
 def search_automatically(request: Request, watch: Watch, progress: bool) -> AutoResult:
     """Run the search that the module describes; to be called under `torch.no_grad`."""
+    A, y, settings = linearise.prepared(request.G, request.A, request.y, request.settings)
+    result = _search(replace(request, A=A, y=y, settings=settings), watch, progress)
+    return (
+        result if A is request.A else replace(result, objective=SquaredError(request.A, request.y)(result.images, {}))
+    )
+
+
+def _search(request: Request, watch: Watch, progress: bool) -> AutoResult:
     split = choose.hold_out(request.A, request.y, request.settings)
     if split is None:
-        linear = isinstance(request.A, LinearOperator)
-        warnings.warn(
-            f"nothing can be held out of {'these measurements' if linear else 'measurements by a function that is no '}"
-            f"{'' if linear else 'LinearOperator'}: the default setting is used (the last layer, radius and iterate of "
-            "the plan)",
-            stacklevel=4,
-        )
+        if isinstance(request.A, (LinearOperator, Camera)):
+            warnings.warn(
+                "nothing can be held out of these measurements: the default setting is used (the last layer, radius "
+                "and iterate of the plan)",
+                stacklevel=5,
+            )
         return _by_default(request, _walk(request, 1, watch, progress))
     passes = 2 if request.settings.refit else 1
     walk = _walk(request, passes, watch, progress)
@@ -102,7 +108,7 @@ def _walk(request: Request, passes: int, watch: Watch, progress: bool) -> Walk:
 
 def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate], prior: ImagePrior) -> Verdict:
     settings, y = request.settings, request.y
-    condition = Conditioner(split.A, prior.smooth)
+    condition = linearise.conditioner(split.A, prior.smooth, steps=1)  # enough to compare by
     ratios = choose.scale_ratios(settings.noise)
     judged = choose.judge(candidates, ratios, condition, split)
     if settings.noise is None:
@@ -119,7 +125,10 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     drawn = posterior.draws(condition, prior, split.y, choice, settings.draws, request.seeds)
     predicted = torch.stack([split.A_held(x) for x in drawn]).flatten(2).var(0) + noise.square()[:, None]  # (B, held)
     missed = chosen.of(judged.errors).sqrt()  # (B, held)
+    missed[linearise.left_out(split.A_held, missed)] = torch.nan
     stretch = posterior.stretch(missed / predicted.clamp(min=1e-12).sqrt())
+    if not isinstance(split.A, LinearOperator):  # what is rounded to 0 is predicted too well, and says little of pixels
+        stretch = stretch.clamp(min=1)
     return Verdict(choice, chosen.candidate, stretch, choose.table(candidates, ratios, judged, chosen), ratios)
 
 
@@ -127,15 +136,16 @@ def _finish(
     request: Request, walk: Walk, prior: ImagePrior, candidates: Sequence[Candidate], verdict: Verdict
 ) -> AutoResult:
     A, y, choice = request.A, request.y, verdict.choice
-    condition = Conditioner(A, prior.smooth)
+    condition = linearise.conditioner(A, prior.smooth)
     images = condition(y, choice.solutions.mean(0), choice.ratio).clamp(-1, 1)
-    samples = posterior.draws(condition, prior, y, choice, request.settings.draws, request.seeds)
+    roughly = linearise.conditioner(A, prior.smooth, steps=1) if isinstance(A, Camera) else condition
+    samples = posterior.draws(roughly, prior, y, choice, request.settings.draws, request.seeds)
     one = walk.finish(A, y, otherwise=posterior.nearest(A, y, choice.solutions))
 
     def renders() -> Iterator[Tensor]:
         for candidate in candidates:
             for ratio in verdict.ratios:
-                yield condition(y, candidate.images.mean(0), torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
+                yield roughly(y, candidate.images.mean(0), torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
 
     return AutoResult(
         images=images,
@@ -149,9 +159,10 @@ def _finish(
 
 
 def _by_default(request: Request, walk: Walk) -> AutoResult:
-    """Nothing was held out: the last candidate, and if the operator is linear the deviation at the default scale."""
+    """Nothing was held out: the last candidate, and the deviation at the default scale, if there can be one."""
     y, settings = request.y, request.settings
-    prior = posterior.image_prior(request.G) if isinstance(request.A, LinearOperator) else None
+    known = isinstance(request.A, (LinearOperator, Camera))
+    prior = posterior.image_prior(request.G) if known else None
     last = walk(request.A, y)[-1].images  # (S, B, C, H, W)
     noise = torch.full((len(y),), UNKNOWN_NOISE if settings.noise is None else settings.noise).to(y)
     one = torch.ones_like(noise)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ilo.auto.linearise import shared
 from ilo.auto.plan import Plan
 from ilo.generators.base import Generator, State
 from ilo.solver.copies import Copies
@@ -61,8 +62,9 @@ class Walk:
         candidates: list[Candidate] = []
         state, layer = self._draws, 0
         if self.plan.linear_start:
-            model = linear_model(self._G, A, noise=self._noise)
-            state = linear_starts(self._G, model, y, self._draws)
+            any_batch, seen = shared(A, y)
+            model = linear_model(self._G, any_batch, noise=self._noise)
+            state = linear_starts(self._G, model, seen, self._draws)
         with progress_bar(sum(round_.steps for round_ in self.plan.rounds()), self._progress) as self._watch.bar:
             for round_ in self.plan.trunk:
                 if not self.stopped:

@@ -19,7 +19,7 @@ from pathlib import Path
 COUNTS = (
     "ilo.arithmetic", "ilo.assets", "ilo.auto", "ilo.baselines", "ilo.generators", "ilo.images", "ilo.metrics",
     "ilo.operators", "ilo.perceptual", "ilo.recovery", "ilo.rng", "ilo.solver", "ilo.study.autos", "ilo.study.cells",
-    "ilo.study.classical", "ilo.study.methods", "ilo.study.problems", "ilo.theory",
+    "ilo.study.classical", "ilo.study.methods", "ilo.study.problems", "ilo.study.robust", "ilo.theory",
 )  # fmt: skip
 CARRIES = ("ilo.checks", "ilo.files", "ilo.index", "ilo.provenance", "ilo.study.code", "ilo.study.fingerprint")
 # What arranges and presents results: a reader's own module may import it, and does not change with it.
