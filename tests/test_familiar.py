@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from skimage import data
 from torch import nn
 
 from ilo import operators
@@ -98,3 +99,22 @@ def test_noise_in_these_coordinates_is_that_of_the_measurements():
     torch.testing.assert_close(short.left.quantile(quantiles), true.left.quantile(quantiles), rtol=0.02, atol=0)
     torch.testing.assert_close(short.along.mean(0), true.along.mean(0), rtol=0, atol=0.02)
     torch.testing.assert_close(short.along.std(0), true.along.std(0), rtol=0.04, atol=0)
+
+
+@pytest.mark.slow
+def test_of_the_default_generator_a_cat_is_strange_and_its_own_faces_are_not(dcgan):
+    photos = torch.cat([_square(data.chelsea()), _square(data.coffee())])
+    images = torch.cat([own(dcgan, 200, 9).clamp(-1, 1), photos])
+    A = operators.RandomInpainting(dcgan.image_shape, keep=0.1, rng=0)
+    y = operators.measure(A, images, noise=0.02, rng=0)
+    ranks = familiarity(dcgan, A, y, torch.full((len(y),), 0.02))
+    assert (ranks[:200] <= 0.05).double().mean() < 0.1
+    assert (ranks[200:] <= 0.05).all()
+
+
+def _square(picture) -> torch.Tensor:
+    x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    side = min(x.shape[2:])
+    top, left = ((n - side) // 2 for n in x.shape[2:])
+    x = x[:, :, top : top + side, left : left + side]
+    return nn.functional.interpolate(x, (64, 64), mode="bilinear", antialias=True, align_corners=False)
