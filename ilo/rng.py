@@ -36,6 +36,7 @@ PURPOSES = {
     "sketch": "the random projection of a principal component analysis",
     "field": "smooth deviations of posterior samples",
     "perturbation": "of the measurements, for posterior samples",
+    "familiar": "noise on samples that measurements are compared with",
     "views": "crops, flips and noise before a classifier",
     "probe": "points and vectors that a constant, a trace or an adjoint is estimated by",
     "direction": "that a power iteration begins in",

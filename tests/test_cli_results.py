@@ -20,6 +20,7 @@ from ilo.cli import recover, results
 from ilo.cli.main import main
 from ilo.images import astronaut_face, write_image
 from ilo.solver.result import AutoResult, RoundsResult
+from ilo.solver.summary import COLUMNS
 
 ALWAYS = {"recovered.png", "comparison.png", "result.safetensors", "report.json"}
 OF_AUTO = {"sharp.png", "spread.png", "tries.csv"}
@@ -42,6 +43,7 @@ def instant(monkeypatch):
     def found(options, G, seen):
         if options.rounds == "auto":
             own = {"sharp": x, "samples": x[None], "spread": x, "tries": pd.DataFrame({"layer": [0]})}
+            own["evidence"] = pd.DataFrame({name: [0.0] for name in COLUMNS})
             return AutoResult(**both, **own, parameters=parameters)
         return RoundsResult(**both, state={"features": x}, layer=0, rounds=(), parameters=parameters)
 
@@ -63,6 +65,26 @@ def test_an_earlier_recovery_leaves_nothing_beside_the_new(instant, photo, tmp_p
     (out / "notes.txt").write_text("mine")
     assert run(photo, "--rounds", "csgm") == 0
     assert names(out) == ALWAYS | {"notes.txt"}
+
+
+def test_what_to_believe_is_said_and_reported(instant, photo, tmp_path, capsys, monkeypatch):
+    assert run(photo) == 0
+    said = capsys.readouterr().out
+    report = json.loads((tmp_path / "photo-recovered" / "report.json").read_text(encoding="utf-8"))
+    assert report["in_words"][0].startswith("Chosen: ")
+    assert all(line in said for line in report["in_words"])
+    assert report["summary"]["noise"] == 0.0
+    found = recover._recover
+
+    def unknown(options, G, seen):
+        result = found(options, G, seen)
+        result.evidence.loc[0, "noise"] = float("nan")
+        return result
+
+    monkeypatch.setattr(recover, "_recover", unknown)
+    assert run(photo) == 0
+    text = (tmp_path / "photo-recovered" / "report.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)["summary"]["noise"] is None
 
 
 def test_another_photo_does_not_take_the_folder_in_silence(instant, photo, tmp_path, capsys):

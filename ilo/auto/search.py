@@ -16,6 +16,7 @@
    *features*, on all measurements.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ilo.auto import choose, linearise, posterior
+from ilo.auto import choose, evidence, linearise, posterior
+from ilo.auto.familiar import familiarity
 from ilo.auto.plan import Auto, plan_for
 from ilo.auto.posterior import Choice, ImagePrior
 from ilo.auto.walk import Candidate, Walk
@@ -65,6 +67,7 @@ class Verdict:
     stretch: Tensor  # (B,)
     tries: pd.DataFrame
     ratios: Sequence[float]
+    evidence: dict[str, list]  # columns of `AutoResult.evidence`
 
 
 def search_automatically(request: Request, watch: Watch, progress: bool) -> AutoResult:
@@ -129,7 +132,9 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     stretch = posterior.stretch(missed / predicted.clamp(min=1e-12).sqrt())
     if not isinstance(split.A, LinearOperator):  # what is rounded to 0 is predicted too well, and says little of pixels
         stretch = stretch.clamp(min=1)
-    return Verdict(choice, chosen.candidate, stretch, choose.table(candidates, ratios, judged, chosen), ratios)
+    tries = choose.table(candidates, ratios, judged, chosen)
+    told = evidence.of_choice(candidates, judged, chosen, default) | evidence.of_places(request.A, split, len(y))
+    return Verdict(choice, chosen.candidate, stretch, tries, ratios, told)
 
 
 def _finish(
@@ -147,12 +152,15 @@ def _finish(
             for ratio in verdict.ratios:
                 yield roughly(y, candidate.images.mean(0), torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
 
+    inside = [candidate.images.mean(0) for candidate in candidates if candidate.layer == 0]
+    parts = evidence.of_parts(images, choice, prior.mean, inside[-1] if inside else None)
     return AutoResult(
         images=images,
         sharp=condition(y, one, choice.ratio).clamp(-1, 1),
         samples=samples,
         spread=samples.std(0) * verdict.stretch.view(-1, 1, 1, 1),
         tries=verdict.tries,
+        evidence=_evidence(request, choice, verdict.evidence | parts),
         renders=renders,
         **_report(request, walk, images, choice.noise, verdict.stretch),
     )
@@ -166,21 +174,33 @@ def _by_default(request: Request, walk: Walk) -> AutoResult:
     last = walk(request.A, y)[-1].images  # (S, B, C, H, W)
     noise = torch.full((len(y),), UNKNOWN_NOISE if settings.noise is None else settings.noise).to(y)
     one = torch.ones_like(noise)
+    told = evidence.unjudged(len(y)) | evidence.of_places(request.A, None, len(y))
     if prior is not None:
         ratio = choose.DEFAULT_SCALE / noise.clamp(min=choose.NO_NOISE).square()
         choice = Choice(last, ratio, noise, certain=torch.zeros_like(noise, dtype=torch.bool))
-        verdict = Verdict(choice, torch.zeros_like(noise), one, choose.empty_table(), ratios=())
+        verdict = Verdict(choice, torch.zeros_like(noise), one, choose.empty_table(), (), told)
         return _finish(request, walk, prior, (), verdict)
     images = posterior.nearest(request.A, y, last)  # the mean of solutions does not solve a problem that is not linear
+    choice = Choice(last, torch.zeros_like(noise), noise, certain=torch.zeros_like(noise, dtype=torch.bool))
     return AutoResult(
         images=images,
         sharp=images,
         samples=last,
         spread=last.std(0),
         tries=choose.empty_table(),
+        evidence=_evidence(request, choice, told | evidence.of_parts(images, choice, None, None)),
         renders=lambda: iter(()),
         **_report(request, walk, images, noise, one),
     )
+
+
+def _evidence(request: Request, choice: Choice, told: dict[str, list]) -> pd.DataFrame:
+    """The table of that name. told: its columns of what was chosen and of the image."""
+    given, problems = request.settings.noise is not None, len(request.y)
+    judged = not math.isnan(told["held_out_mse"][0])  # else a noise that is not given is not estimated either
+    noise = choice.noise if given or judged else torch.full_like(choice.noise, torch.nan)
+    strange = familiarity(request.G, request.A, request.y, noise)
+    return evidence.table(**told, noise=noise.tolist(), noise_given=[given] * problems, familiar=strange.tolist())
 
 
 def _report(request: Request, walk: Walk, images: Tensor, noise: Tensor, stretch: Tensor) -> dict[str, Any]:

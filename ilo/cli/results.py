@@ -21,7 +21,7 @@ from ilo.cli.cropping import Place, pasted
 from ilo.cli.measuring import Measured
 from ilo.files import written_atomically
 from ilo.images import write_image
-from ilo.solver.result import Result
+from ilo.solver.result import AutoResult, Result
 
 SHOWN_AS = {  # the names of `ilo.study.METHODS`
     "auto": "ILO auto",
@@ -180,10 +180,20 @@ def _write(out: Path, options: argparse.Namespace, result: Result, seen: Measure
         print("PSNR {psnr:.2f} dB, SSIM {ssim:.3f}, LPIPS {lpips:.3f}".format(**scores))
     _write_comparison(out / "comparison.png", columns)
     found = {"status": result.status[0], **result.parameters, "objective": float(result.objective[0])}
+    if options.rounds == "auto":
+        found |= _believed(result)
     return write_report(out, options, {**asdict(place), **found, **scores}, written)
 
 
-def _write_what_auto_adds(out: Path, result: Result) -> dict[str, Tensor]:
+def _believed(result: AutoResult) -> dict[str, Any]:
+    """Say what to believe of the result; return it for the report, in numbers (null: not known) and in words."""
+    summary = result.summary()
+    print(summary)
+    numbers = {name: None if value != value else value for name, value in asdict(summary).items()}
+    return {"summary": numbers, "in_words": str(summary).splitlines()}
+
+
+def _write_what_auto_adds(out: Path, result: AutoResult) -> dict[str, Tensor]:
     """The sharp image, the spread and the settings tried; return the images, (1, C, H, W) in [−1, 1]."""
     sharp = result.sharp.cpu().clamp(-1, 1)
     # the spread as grey levels: white is a standard deviation of 0.5, a quarter of the range of values, and more

@@ -18,6 +18,7 @@ from ilo.arithmetic import repeatable
 from ilo.checks import check_count, check_kind, check_probability
 from ilo.files import written_atomically
 from ilo.generators.base import Generator, State
+from ilo.solver.summary import COLUMNS, Summary
 
 FORMAT = "ilo-result-2"
 CONTIGUOUS = torch.contiguous_format
@@ -132,6 +133,7 @@ class AutoResult(Result):
     spread: (B, C, H, W), standard deviation of the error that the samples, and what was held out, lead to expect.
     tries: one row per problem and setting: layer, radius, step (the iterate), scale_over_noise (of the deviation on the
         image), held_out_mse, chosen.
+    evidence: one row per problem, with the columns of `ilo.solver.summary.Summary`: what `summary` says.
     renders: called, it yields for each setting, in the order of `tries`, the images (B, C, H, W) that choosing it for
         all problems would have led to: for experiments that ask what an oracle would choose. (Not saved.)
     """
@@ -140,11 +142,23 @@ class AutoResult(Result):
     samples: Tensor
     spread: Tensor
     tries: pd.DataFrame
+    evidence: pd.DataFrame = field(default_factory=pd.DataFrame)
     renders: Callable[[], Iterator[Tensor]] = field(default=_forgotten, repr=False, compare=False)
 
     def render(self, G: Generator) -> Tensor:
         """The images (B, C, H, W) themselves: a mean of what `G` renders, plus a deviation of its own."""
         return self.images.clone()
+
+    def summary(self, problem: int = 0) -> Summary:
+        """What was chosen for a problem and why, and how far it is to be trusted: ``print(result.summary())``.
+
+        ValueError: no such problem, or a result that was saved before there were summaries.
+        """
+        problem = check_count(problem, "problem", least=0, most=len(self.images) - 1)
+        if self.evidence.empty:
+            raise ValueError("this result was saved before there were summaries: search again")
+        row = self.evidence.iloc[problem].to_dict()
+        return Summary(status=self.status[problem], **{name: row[name] for name in COLUMNS})
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (low, high), (B, C, H, W) each in [−1, 1]: between them a pixel's truth lies with probability `level`.
@@ -161,7 +175,8 @@ class AutoResult(Result):
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {"sharp": self.sharp, "samples": self.samples, "spread": self.spread}
-        return super()._tensors() | own | _columns("tries", self.tries)
+        tables = _columns("tries", self.tries) | _columns("evidence", self.evidence)
+        return super()._tensors() | own | tables
 
 
 def load_result(path: str | Path) -> Result:
@@ -216,11 +231,21 @@ def _assembled(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Resul
         own = {name: _tensor(name, tensors) for name in ("sharp", "samples", "spread")}
         if {own["sharp"].shape, own["spread"].shape, own["samples"].shape[1:]} != {images.shape}:
             raise ValueError("the shapes of its sharp images, samples and spread are not those of its images")
-        return AutoResult(**both, **own, tries=_frame("tries", tensors))
+        return AutoResult(**both, **own, tries=_frame("tries", tensors), evidence=_evidence(len(images), tensors))
     state = {n.removeprefix("state."): _tensor(n, tensors) for n in tensors if n.startswith("state.")}
     if not state or any(len(t) != len(images) for t in state.values()):
         raise ValueError("it holds no state that renders its images")
     return RoundsResult(**both, state=state, layer=check_count(int(words["layer"]), "layer", least=0), rounds=())
+
+
+def _evidence(problems: int, tensors: Mapping[str, Tensor]) -> pd.DataFrame:
+    """The table of that name, or none in a result that was saved before there was one."""
+    if not any(name.startswith("evidence.") for name in tensors):
+        return pd.DataFrame()
+    found = _frame("evidence", tensors)
+    if set(found) != set(COLUMNS) or len(found) != problems:
+        raise ValueError("its evidence has other columns, or rows, than it should")
+    return found
 
 
 def _tensor(name: str, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -24,6 +24,7 @@ from ilo.cli import recover
 from ilo.cli.main import main
 from ilo.images import astronaut_face, write_image
 from ilo.solver.result import AutoResult, RoundsResult
+from ilo.solver.summary import COLUMNS
 
 from . import REFUSED, WORKED, Trial
 from .alone import alone
@@ -220,6 +221,7 @@ def _at_once(options, G, seen):
     both = {"images": x, "objective": torch.ones(1), "history": pd.DataFrame({"step": [0]}), "status": ["improving"]}
     if options.rounds == "auto":
         own = {"sharp": x, "samples": x[None], "spread": x, "tries": pd.DataFrame({"layer": [0]})}
+        own["evidence"] = pd.DataFrame({name: [0.0] for name in COLUMNS})
         return AutoResult(**both, **own, parameters={})
     return RoundsResult(**both, state={"features": x}, layer=0, rounds=(), parameters={})
 
