@@ -7,6 +7,7 @@ import torch
 
 from ilo import operators
 from ilo.auto.smooth import Conditioner, smooth_prior
+from ilo.auto.solves import pixel_weights
 
 SHAPE = (3, 8, 6)
 
@@ -52,11 +53,20 @@ def test_samples_have_the_covariance(prior):
     torch.testing.assert_close(prior.sample(2, 1), prior.sample(5, 1)[:2])
 
 
+def hole() -> torch.Tensor:
+    """(8, 6): all pixels but a rectangle."""
+    seen = torch.ones(SHAPE[1:], dtype=torch.bool)
+    seen[2:5, 1:4] = False
+    return seen
+
+
 OPERATORS = {
     "inpainting": lambda: operators.RandomInpainting(SHAPE, keep=0.2, rng=0),
     "Gaussian": lambda: operators.GaussianSensing(SHAPE, m=30, rng=0),
     "identity": lambda: operators.Identity(SHAPE),
     "half": lambda: operators.RandomInpainting(SHAPE, keep=0.6, rng=0),
+    "hole": lambda: operators.Entries(SHAPE, torch.arange(144).view(SHAPE)[:, hole()].flatten()),
+    "entries": lambda: operators.Entries(SHAPE, range(0, 144, 5)),  # other ones of every colour
     "grey": lambda: operators.Grayscale(SHAPE),
     "blur": lambda: operators.Blur(SHAPE, sigma=1.0),
 }
@@ -69,7 +79,7 @@ def test_the_conditional_mean_is_that_of_dense_algebra(prior, name):
     y = A(truth)
     ratio = torch.tensor([50.0, 2000.0], dtype=torch.float64)
     condition = Conditioner(A, prior)
-    assert condition.direct == (name in ("inpainting", "Gaussian"))
+    assert condition.direct == (name in ("Gaussian", "entries"))
     found = condition(y, mean, ratio)
     M, K = dense(A), dense(prior.covariance)
     for i in range(2):
@@ -91,6 +101,41 @@ def test_no_scale_moves_nothing_and_problems_do_not_mix(prior):
         torch.testing.assert_close(both[0], mean[0])
         one = condition(A(truth)[1:], mean[1:], torch.tensor([100.0], dtype=torch.float64))
         torch.testing.assert_close(both[1:], one, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["inpainting", "half", "hole", "identity"])
+def test_masks_are_solved_exactly_in_single_precision(prior, name):
+    """Also at a noise of 0.001, where a hole's smooth content is a tiny part of what the matrix holds."""
+    A = OPERATORS[name]()
+    single = smooth_prior(images().float())
+    truth, mean = images(4)[2:], images(4)[:2]
+    ratio = torch.tensor([300.0, 3e5], dtype=torch.float64)
+    found = Conditioner(A, single)(A(truth.float()), mean.float(), ratio.float())
+    M, K = dense(lambda x: A(x.float()).double()), dense(prior.covariance)
+    for i in range(2):
+        gram = ratio[i] * M @ K @ M.T + torch.eye(len(M), dtype=torch.float64)
+        expected = ratio[i] * K @ M.T @ torch.linalg.solve(gram, M @ (truth - mean)[i].flatten())
+        torch.testing.assert_close((found - mean)[i].double(), expected.view(SHAPE), rtol=0, atol=2e-5)
+
+
+def test_a_problem_that_has_converged_waits_for_no_other(prior):
+    """Conjugate gradients: an easy problem gives the same numbers alone and beside a hard one."""
+    A = operators.Blur(SHAPE, sigma=1.5).double()
+    truth, mean = images(4)[2:], images(4)[:2]
+    condition = Conditioner(A, prior)
+    both = condition(A(truth), mean, torch.tensor([0.1, 1e5], dtype=torch.float64))
+    one = condition(A(truth)[:1], mean[:1], torch.tensor([0.1], dtype=torch.float64))
+    torch.testing.assert_close(both[:1], one, rtol=1e-12, atol=1e-12)
+
+
+def test_only_an_operator_that_weighs_pixels_is_taken_for_one():
+    like = torch.zeros(SHAPE, dtype=torch.float64)
+    weights = {}
+    for name, make in OPERATORS.items():
+        A = make().double()
+        weights[name] = pixel_weights(lambda x, A=A: A.adjoint(A(x)), like)
+    assert {name for name, w in weights.items() if w is not None} == {"inpainting", "identity", "half", "hole"}
+    torch.testing.assert_close(weights["hole"], hole().double())
 
 
 def test_the_noise_is_found_when_the_model_is_true(prior):

@@ -82,11 +82,14 @@ def scale_ratios(noise: float | None) -> list[float]:
 @torch.no_grad()
 def judge(candidates: Sequence[Candidate], ratios: Sequence[float], condition: Conditioner, split: Split) -> Judgement:
     """Predict what was held out by every candidate with a deviation of every scale."""
+    scales, problems = len(ratios), len(split.y)
+    ratio = torch.tensor(ratios).to(split.y).repeat_interleave(problems)  # (scales · B,)
+    y = split.y.repeat(scales, *[1] * (split.y.ndim - 1))
     predictions = []
     for candidate in candidates:
         mean = candidate.images.mean(0)  # (B, C, H, W)
-        images = (condition(split.y, mean, torch.full((len(mean),), ratio).to(mean)) for ratio in ratios)
-        predictions.append(torch.stack([split.A_held(x.clamp(-1, 1)).flatten(1) for x in images]))
+        images = condition(y, mean.repeat(scales, 1, 1, 1), ratio)
+        predictions.append(split.A_held(images.clamp(-1, 1)).flatten(1).unflatten(0, (scales, problems)))
     predictions = torch.stack(predictions)
     return Judgement((predictions - split.y_held).square(), predictions)
 

@@ -78,12 +78,10 @@ def draws(
     fields = torch.stack([prior.smooth.sample(count, seed) for seed in seeds], 1)  # (count, seeds, C, H, W)
     like = {"purpose": "perturbation", "dtype": y.dtype, "device": y.device}
     errors = torch.stack([normal(seed, count, y.shape[1:], **like) for seed in seeds], 1)
-    drawn = []
-    for i in range(count):
-        start = choice.solutions[i % S] + scale * fields[i]
-        perturbed = y + choice.noise.view(-1, *[1] * (y.ndim - 1)) * errors[i]
-        drawn.append(condition(perturbed, start.expand(B, *start.shape[1:]), choice.ratio).clamp(-1, 1))
-    return torch.stack(drawn)
+    starts = choice.solutions[torch.arange(count) % S] + scale * fields  # (count, B, C, H, W)
+    perturbed = y + choice.noise.view(-1, *[1] * (y.ndim - 1)) * errors  # (count, B, ...)
+    found = condition(perturbed.flatten(0, 1), starts.flatten(0, 1), choice.ratio.repeat(count))
+    return found.clamp(-1, 1).unflatten(0, (count, B))
 
 
 def stretch(standardised: Tensor, prior: int = 20) -> Tensor:

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ilo.auto.solves import PixelSolver, gains, iterate, pixel_weights
 from ilo.operators import LinearOperator
 from ilo.operators.separable import cosine_matrix
 from ilo.rng import Rng, normal
 
 DIRECT = 4096  # measurements up to which the Gram matrix is built and factored
+TOGETHER = 2**22  # numbers of images that one system is solved for at once
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,21 @@ def smooth_prior(images: Tensor, length: float | None = None) -> SmoothPrior:
 class Conditioner:
     """Conditional means of the smooth deviation, given measurements by one operator.
 
-    What does not depend on the measurements is kept between calls: with at most `DIRECT` measurements, and fewer than a
-    quarter of the pixels, the matrix A K Aᵀ and its factors; else the sum is found by conjugate gradients,
-    preconditioned by the spectrum.
+    What does not depend on the measurements is kept between calls. Where AᵀA only weighs pixels, as masks do, the
+    systems are solved exactly, colour by colour; with at most `DIRECT` measurements, and fewer than a quarter of the
+    pixels, by the matrix A K Aᵀ and its factors; else by conjugate gradients in the basis of the spectrum, `TOGETHER`
+    numbers at a time (`ilo.auto.solves`).
     """
 
+    @torch.no_grad()
     def __init__(self, A: LinearOperator, prior: SmoothPrior):
         self._A, self._prior = A, prior
         m, n = math.prod(A.shape_out), math.prod(A.shape_in)
-        self.direct = m <= DIRECT and 4 * m <= n
-        self._gram: Tensor | None = None
+        self._pixels = self._pixel_solver()
+        self.direct = self._pixels is None and m <= DIRECT and 4 * m <= n
+        self._matrix: Tensor | None = None
         self._factors: dict[float, Tensor] = {}
-        self._gain: float | None = None
+        self._gains: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, y: Tensor, images: Tensor, ratio: Tensor) -> Tensor:
@@ -102,9 +107,7 @@ class Conditioner:
             y: measurements (B, *shape_out). images: (B, C, H, W), what the deviation is from.
             ratio: (B,), scale of the prior over the noise's variance, at least 0; 0 gives `images` back.
         """
-        rest = y - self._A(images)
-        moved = self._directly(rest, ratio) if self.direct else self._iterate(rest, ratio)
-        return images + moved
+        return images + self._deviation(y - self._A(images), ratio)
 
     @torch.no_grad()
     def noise(self, y: Tensor, images: Tensor, ratio: Tensor) -> Tensor:
@@ -113,17 +116,36 @@ class Conditioner:
         It is √(rᵀ (ratio·A K Aᵀ + I)⁻¹ r / m) for r = y − A(images), of m numbers. (Arguments as in a call.)
         """
         rest = y - self._A(images)
-        explained = self._A(self._directly(rest, ratio) if self.direct else self._iterate(rest, ratio))
+        explained = self._A(self._deviation(rest, ratio))
         return ((rest * (rest - explained)).flatten(1).mean(1)).clamp(min=0).sqrt()
 
-    def _directly(self, rest: Tensor, ratio: Tensor) -> Tensor:
-        flat = rest.flatten(1)
-        weights = torch.zeros_like(flat)
-        for value in ratio.unique().tolist():
-            if value == 0:
-                continue
-            chosen = ratio == value
-            weights[chosen] = value * torch.cholesky_solve(flat[chosen].T, self._factor(value)).T
+    def _deviation(self, rest: Tensor, ratio: Tensor) -> Tensor:
+        """(B, C, H, W): the conditional mean of the deviation, given what is left of the measurements."""
+        moved = torch.zeros(len(rest), *self._A.shape_in, dtype=rest.dtype, device=rest.device)
+        chosen = (ratio > 0).nonzero().flatten()
+        if self._pixels is not None or self.direct:
+            for value in ratio[chosen].unique().tolist():
+                rows = (ratio == value).nonzero().flatten()
+                moved[rows] = (self._directly if self.direct else self._by_pixels)(rest[rows], value)
+            return moved
+        for rows in chosen.split(max(1, TOGETHER // moved[0].numel())):
+            moved[rows] = self._iterate(rest[rows], ratio[rows])
+        return moved
+
+    def _pixel_solver(self) -> PixelSolver | None:
+        prior = self._prior
+        weights = pixel_weights(lambda x: self._A.adjoint(self._A(x)), prior.spectrum)
+        if weights is None:
+            return None
+        solver = PixelSolver(weights, prior.spectrum)
+        return solver if solver.pays else None
+
+    def _by_pixels(self, rest: Tensor, ratio: float) -> Tensor:
+        b = torch.einsum("dc,bdhw->bchw", self._prior.colours, self._A.adjoint(rest))
+        return torch.einsum("cd,bdhw->bchw", self._prior.colours, self._pixels(b, ratio))
+
+    def _directly(self, rest: Tensor, ratio: float) -> Tensor:
+        weights = ratio * torch.cholesky_solve(rest.flatten(1).T, self._factor(ratio)).T
         return self._prior.covariance(self._A.adjoint(weights.view_as(rest)))
 
     def _factor(self, ratio: float) -> Tensor:
@@ -133,9 +155,9 @@ class Conditioner:
         diagonal, a little of its largest entry, as if they had more noise.
         """
         if ratio not in self._factors:
-            if self._gram is None:
-                self._gram = self._build()
-            matrix = ratio * self._gram
+            if self._matrix is None:
+                self._matrix = self._build()
+            matrix = ratio * self._matrix
             matrix.diagonal().add_(1)
             factor, failed = torch.linalg.cholesky_ex(matrix)
             more = 1e-6 * matrix.diagonal().max()
@@ -157,34 +179,14 @@ class Conditioner:
         gram = torch.cat(parts)
         return (gram + gram.T) / 2
 
-    def _iterate(self, rest: Tensor, ratio: Tensor, tolerance: float = 1e-5, most: int = 200) -> Tensor:
-        """Solve (Aᵀ A + (ratio · K)⁻¹) d = Aᵀ rest in the basis where K is diagonal."""
+    def _iterate(self, rest: Tensor, ratio: Tensor) -> Tensor:
+        """Solve (Aᵀ A + (ratio · K)⁻¹) d = Aᵀ rest in the basis where K is diagonal; ratio > 0."""
         prior, A = self._prior, self._A
-        if self._gain is None:  # mean eigenvalue of AᵀA, by Hutchinson's estimate: all of it that the spectrum can know
-            probe = normal(0, 8, A.shape_in, purpose="probe", dtype=rest.dtype, device=rest.device).sign()
-            self._gain = max(A(probe).square().sum().item() / probe.numel(), 1e-12)
-        zero = (ratio == 0).view(-1, 1, 1, 1)
-        variances = torch.where(zero, 1.0, ratio.view(-1, 1, 1, 1)) * prior.spectrum
-        ridge = 1 / variances.clamp(min=1e-30)
-        inverse = 1 / (self._gain + ridge)
-        residual = prior.analyse(A.adjoint(rest))
-        solution = torch.zeros_like(residual)
-        z = inverse * residual
-        direction, energy = z.clone(), _dot(residual, z)
-        first = energy.clone()
-        for _ in range(most):
-            image = prior.analyse(A.adjoint(A(prior.synthesise(direction)))) + ridge * direction
-            step = energy / _dot(direction, image).clamp(min=1e-30)
-            solution += step * direction
-            residual -= step * image
-            z = inverse * residual
-            after = _dot(residual, z)
-            if bool((after <= tolerance**2 * first).all()):
-                break
-            direction = z + after / energy.clamp(min=1e-30) * direction
-            energy = after
-        return torch.where(zero, 0.0, prior.synthesise(solution))
 
+        def gram(c: Tensor) -> Tensor:
+            return prior.analyse(A.adjoint(A(prior.synthesise(c))))
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1).view(-1, 1, 1, 1)
+        if self._gains is None:
+            self._gains = gains(gram, prior.spectrum)
+        ridge = 1 / (ratio.view(-1, 1, 1, 1) * prior.spectrum).clamp(min=1e-30)
+        return prior.synthesise(iterate(gram, prior.analyse(A.adjoint(rest)), ridge, self._gains))
