@@ -18,9 +18,9 @@ class UnknownBlur(Camera):
     """`Blur` by a Gaussian whose width differs from problem to problem and is not known; of the image's shape.
 
     `whitened` finds each problem's width, and gives the camera with it. The cosine coefficients of a photo are taken
-    for independent, their power falling as (1 + L²|ω|²)^(−3/2), L an eighth of the height, times exp(−width²·|ω|²) of the
-    blur, plus that of the noise: the width is that of the greatest likelihood (Whittle's), the power of image and noise
-    being free too. On faces of 64 pixels, of widths from 1 to 3 under noise of 0.02, it is right to 5 to 7 %.
+    for independent, their power falling as (1 + L²|ω|²)^(−3/2), L an eighth of the height, times exp(−width²·|ω|²) of
+    the blur, plus that of the noise: the width is that of the greatest likelihood (Whittle's), the power of image and
+    noise being free too. On faces of 64 pixels, of widths from 1 to 3 under noise of 0.02, it is right to 5 to 7 %.
 
     Args:
         shape: (C, H, W).
