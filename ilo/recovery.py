@@ -53,8 +53,9 @@ def recover(
         y: measurements (B, ...), finite.
         rounds: in order, at layers that never decrease. Or "auto": layer, radius and stopping point are chosen by
             measurements that are held out, and the image is the mean of several solutions (`ilo.auto.search`); an
-            `ilo.Auto` says the noise, the budget and how many. That goes with a `LinearOperator`; with any other
-            callable, or where nothing can be held out, it warns and takes the default setting.
+            `ilo.Auto` says the noise, the budget and how many. A callable that is not a `LinearOperator` is linearised
+            (`ilo.auto.linearise`); where that cannot be done, or nothing be held out, it warns and takes the default
+            setting.
         rng: a seed (or torch.Generator) for the starting latents. All problems of the batch start from the same
             draws, so problem i starts alike alone and in any batch. A sequence of seeds, one per problem, starts each
             problem from draws of its own.

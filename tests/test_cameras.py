@@ -10,7 +10,18 @@ from PIL import Image
 
 from ilo import operators
 from ilo.images import astronaut_face
-from ilo.operators import JPEG, Camera, Exposure, FourierMagnitudes, Function, Photons, Speckle, chain, measure
+from ilo.operators import (
+    JPEG,
+    Camera,
+    Exposure,
+    FourierMagnitudes,
+    Function,
+    Photons,
+    Speckle,
+    UnknownBlur,
+    chain,
+    measure,
+)
 from ilo.operators.camera import Weighted
 from ilo.operators.sensors import below
 
@@ -150,7 +161,7 @@ def test_dead_pixels_have_no_weight_and_dark_ones_some():
     white, seen, _ = A.whitened(y)
     assert (white.weights[:, 0][dead] < 1e-3).all()
     assert (white.weights[:, 0][~dead] == 1).all()
-    camera, unweighted = white.shared()
+    camera, unweighted = white.shared(seen)
     assert torch.equal(seen, unweighted * white.weights)
     assert camera(bright[:1]).shape == (1, *shape)
     three = torch.cat([bright, bright, bright])
@@ -216,3 +227,27 @@ def test_one_seed_per_sample():
     with pytest.raises(ValueError, match="2 seeds for 3 samples"):
         Photons(SHAPE, 3.0).draw(images(3), [1, 2])
     assert isinstance(chain(Exposure(SHAPE)), Camera)
+
+
+@pytest.mark.parametrize("width", [1.0, 2.0])
+def test_the_width_of_a_blur_is_found_problem_by_problem(width):
+    shape = (3, 64, 64)
+    x = torch.cat([astronaut_face(64), astronaut_face(64).flip(-1).roll(9, -1)])
+    y = measure(operators.Blur(shape, sigma=width), x, noise=0.02, rng=0)
+    A = UnknownBlur(shape)
+    assert A.widths(y) == pytest.approx(torch.full((2,), width).double(), rel=0.15)
+    assert torch.equal(A.widths(y[1:]), A.widths(y)[1:])
+    found, seen, deviation = A.whitened(y)
+    assert seen is y
+    assert deviation is None
+    for i, sigma in enumerate(found.sigmas):
+        torch.testing.assert_close(found(x)[i], operators.Blur(shape, sigma=sigma)(x)[i])
+    assert torch.equal(found(torch.cat([x, x]))[2:], found(x))
+    part = found.rows([5, 3])
+    anything, same = part.shared(y)
+    assert same is y
+    assert anything(x[:1]).shape == (1, 2), "a batch of any size, for what is fitted to samples"
+    with pytest.raises(ValueError, match="do not fit a batch of 3"):
+        found(torch.zeros(3, *shape))
+    with pytest.raises(ValueError, match="least must be below most"):
+        UnknownBlur(shape, 2.0, 1.0)

@@ -138,6 +138,7 @@ CAMERAS = {
     "photons": operators.Photons(SHAPE, 40.0, 0.1),
     "jpeg": operators.JPEG(SHAPE, 40),
     "magnitudes": operators.FourierMagnitudes(SHAPE),
+    "unknown blur": operators.UnknownBlur(SHAPE),
     "function": quadratic,
 }
 

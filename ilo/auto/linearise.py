@@ -164,13 +164,14 @@ def prepared(
         return A, y, settings
     white, seen, deviation = camera.whitened(y)
     if deviation is None:
-        return (camera, y, settings) if settings.noise is not None else (white, seen, settings)
+        same_units = seen is y or settings.noise is None
+        return (white, seen, settings) if same_units else (camera, y, settings)
     return white, seen, replace(settings, noise=deviation)
 
 
 def shared(A: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """The operator and measurements without weights of single problems: what can measure any batch of images."""
-    return A.shared() if hasattr(A, "shared") else (A, y)
+    return A.shared(y) if isinstance(A, Camera) else (A, y)
 
 
 def left_out(A: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:

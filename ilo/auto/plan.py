@@ -21,7 +21,8 @@ class Auto:
             solution needs one per round; what cannot have that is refused.
         samples: solutions searched side by side, at least 2; the image is their mean.
         held_out: fraction of the measurements to judge by, in (0, 1).
-        noise: standard deviation of the noise, in the units of the measurements. None: estimated.
+        noise: standard deviation of the noise, in the units of the measurements. None: estimated. A camera that knows
+            its own noise (`ilo.operators.Camera.whitened`) goes by that.
         refit: search anew on all measurements, in the second half of the budget. False: what was found without those
             held out is kept, and only the deviation on the image is fitted to all of them, which costs no evaluations.
         draws: samples of the posterior to return, at least 2.

@@ -1,6 +1,7 @@
 """Measurement operators: how images become measurements, y = A(x) + noise."""
 
 from ilo.operators.base import Composition, LinearOperator, Rows, spectral_norm
+from ilo.operators.blind import UnknownBlur
 from ilo.operators.camera import Camera, Chain, Function, chain
 from ilo.operators.checks import dot_test, matrix
 from ilo.operators.jpeg import JPEG
@@ -33,6 +34,7 @@ __all__ = [
     "Rows",
     "Separable",
     "Speckle",
+    "UnknownBlur",
     "chain",
     "dot_test",
     "gaussian_kernel",

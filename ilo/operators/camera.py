@@ -53,6 +53,10 @@ class Camera(nn.Module):
         """
         return self, y, None
 
+    def shared(self, y: Tensor) -> tuple["Camera", Tensor]:
+        """Return (camera, measurements) without what is known of single problems, so that it takes any batch."""
+        return self, y
+
     def units(self) -> Tensor:
         """Return the number of the unit of every entry of the flattened output, (M,): see `LinearOperator.units`."""
         size = math.prod(self.shape_out[1:]) if len(self.shape_out) > 1 else self.shape_out[0]
@@ -116,6 +120,9 @@ class Part(Camera):
         super().__init__(full.shape_in, (len(index),))
         self.full = full
         self.register_buffer("index", index.to(_device(full)))
+
+    def shared(self, y: Tensor) -> tuple[Camera, Tensor]:
+        return Part(self.full.shared(y)[0], self.index.cpu()), y
 
     def rows(self, index: Tensor | Sequence[int]) -> Camera:
         return self.full.rows(self.index.cpu()[check_index(index, len(self.index))])
@@ -196,8 +203,7 @@ class Weighted(Camera):
         self.register_buffer("y", y)
         self.register_buffer("weights", weights)
 
-    def shared(self) -> tuple[Camera, Tensor]:
-        """Return (camera, measurements) without the weights: the same camera for all problems."""
+    def shared(self, y: Tensor) -> tuple[Camera, Tensor]:
         return self.full, self.y
 
     def rows(self, index: Tensor | Sequence[int]) -> "Weighted":
