@@ -72,7 +72,7 @@ def recover(
         `RoundsResult`: for each problem the best iterate over all rounds, by the objective — never by the true image.
         (A round with a penalty takes the iterate with the least sum of both, which may raise the objective alone.)
         A hard problem gets its best image and a status that says so, not an exception. Of "auto" an `AutoResult`: a
-        mean of solutions, with one that is sharper, the spread and what was tried.
+        mean of solutions, with one that is sharper, the spread and what was tried; its `summary` says what to believe.
 
     Two problems of a batch never mix, but a batch is computed in another order of rounding than one image, and
     optimisation amplifies that: images alone and in a batch agree to about 1e-4 after ten steps, and may drift

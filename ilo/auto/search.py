@@ -200,7 +200,8 @@ def _evidence(request: Request, choice: Choice, told: dict[str, list]) -> pd.Dat
     judged = not math.isnan(told["held_out_mse"][0])  # else a noise that is not given is not estimated either
     noise = choice.noise if given or judged else torch.full_like(choice.noise, torch.nan)
     strange = familiarity(request.G, request.A, request.y, noise)
-    return evidence.table(**told, noise=noise.tolist(), noise_given=[given] * problems, familiar=strange.tolist())
+    said = [request.settings.noise] * problems if given else noise.tolist()  # as it was given, not as rounded
+    return evidence.table(**told, noise=said, noise_given=[given] * problems, familiar=strange.tolist())
 
 
 def _report(request: Request, walk: Walk, images: Tensor, noise: Tensor, stretch: Tensor) -> dict[str, Any]:

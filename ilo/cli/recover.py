@@ -44,7 +44,8 @@ Written to the folder (PHOTO-recovered, or --out): recovered.png; comparison.png
 result.safetensors, which ilo.load_result reads; report.json, options, settings and scores. And unless --rounds says
 otherwise: sharp.png, which looks more like a photo and is further from the truth; spread.png, the error to expect of
 each pixel, from black (none) to white (a quarter of the range from black to white, or more); tries.csv, the settings
-that were tried, with the error of each on the measurements held out.
+that were tried, with the error of each on the measurements held out. What was chosen and why, and how far to trust it,
+is printed, and is in report.json.
 
 The default generator makes 64×64 faces: the photo is cropped to its central square (or --crop) and resized to
 64×64, and the face should fill it as in a passport photo. In a photo of any other size and framing, --crop face finds
