@@ -1,9 +1,9 @@
-"""Time the solver, or do what is named: python -m benchmarks [solver | stylegan2 | record | tune | …]."""
+"""Time the solver, or do what is named: python -m benchmarks [solver | auto | stylegan2 | record | tune | …]."""
 
 import importlib
 import sys
 
-SPEED = ("solver", "stylegan2")  # what runs when nothing is named
+SPEED = ("solver", "auto", "stylegan2")  # what runs when nothing is named
 BENCHMARKS = (*SPEED, "record", "tune", "first_stage", "brightness", "readme", "interop", "spread", "prior")
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import ilo
 from ilo import operators
 from ilo.auto import choose, evidence
 from ilo.auto.plan import Auto
-from ilo.auto.posterior import Choice, image_prior
+from ilo.auto.posterior import image_prior
 from ilo.generators import Generator
 from ilo.rng import normal
 from ilo.solver.summary import COLUMNS, Summary
@@ -70,13 +70,10 @@ def test_the_shares_add_to_one_and_are_those_of_the_parts(G, found):
     mean = image_prior(G).mean
     step = torch.zeros(1, *SHAPE)
     step[..., 0, 0] = 1.0
-    solutions = (mean + 3 * step).expand(4, 1, *SHAPE)
-    choice = Choice(solutions, torch.tensor([100.0]), torch.tensor([0.1]), torch.tensor([False]))
-    parts = evidence.of_parts(mean + 4 * step, choice, mean, mean + 2 * step)
-    assert parts["scale"] == pytest.approx([1.0])
+    parts = evidence.of_parts(mean + 4 * step, mean + 3 * step, mean, mean + 2 * step)
     shares = [parts[name][0] for name in ("latent_share", "deeper_share", "field_share")]
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=1e-5)
-    assert math.isnan(evidence.of_parts(mean, choice, None, None)["field_share"][0])
+    assert math.isnan(evidence.of_parts(mean, mean, None, None)["field_share"][0])
 
 
 def test_noise_that_was_estimated_is_said_to_be(G):

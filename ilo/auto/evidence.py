@@ -8,8 +8,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from ilo.auto.choose import NO_NOISE, Judgement, Setting, Split
-from ilo.auto.posterior import Choice
+from ilo.auto.choose import Judgement, Setting, Split
 from ilo.auto.walk import Candidate
 from ilo.operators import LinearOperator
 from ilo.rng import normal
@@ -52,24 +51,24 @@ def unjudged(problems: int) -> dict[str, list]:
     return unknown | {"mean_image": [False] * problems, "default": [True] * problems}
 
 
-def of_parts(images: Tensor, choice: Choice, mean: Tensor | None, inside: Tensor | None) -> dict[str, list]:
+def of_parts(images: Tensor, found: Tensor, mean: Tensor | None, inside: Tensor | None) -> dict[str, list]:
     """What images (B, C, H, W) are made of, as shares of what sets them apart from the generator's mean image.
 
     latent_share: what the search of the latent found. deeper_share: what the search of deeper layers added to it.
     field_share: what the smooth deviation added. A part d of x − mean has the share ⟨d, x − mean⟩ / ‖x − mean‖², so
-    that they add to 1. scale: of the deviation's variance, in the generator's own.
+    that they add to 1.
 
     Args:
+        found: (B, C, H, W), what was chosen, without the smooth deviation.
         mean: (1, C, H, W). inside: (B, C, H, W), solutions of layer 0. None: not known, and then nor are the shares.
     """
     shares = torch.full((3, len(images)), torch.nan)
     if mean is not None and inside is not None:
-        apart, found = images - mean, choice.solutions.mean(0)
+        apart = images - mean
         parts = torch.stack([inside - mean, found - inside, images - found])
         shares = (parts * apart).flatten(2).sum(2) / apart.flatten(1).square().sum(1).clamp(min=1e-12)
-    scale = choice.ratio * choice.noise.clamp(min=NO_NOISE).square()
     names = ("latent_share", "deeper_share", "field_share")
-    return {"scale": scale.tolist(), **dict(zip(names, shares.tolist(), strict=True))}
+    return dict(zip(names, shares.tolist(), strict=True))
 
 
 def of_places(A, split: Split | None, problems: int) -> dict[str, list]:

@@ -1,6 +1,7 @@
 """What the automatic search may spend, and the rounds that it spends it on."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ilo.checks import check_count, check_number, check_probability
@@ -9,7 +10,7 @@ from ilo.solver.rounds import Round, SearchRound, with_share
 from ilo.solver.schedules import csgm_rounds, style_rounds
 from ilo.solver.whitened import PriorRound, feature_prior
 
-RADII = (3000.0, 1000.0)  # of the balls at layer 2; the last is the default
+RADIUS = 1000.0  # of the ball at layer 2
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Auto:
     """
 
     budget: int = 600
-    samples: int = 4
+    samples: int = 5
     held_out: float = 0.1
     noise: float | None = None
     refit: bool = False
@@ -47,13 +48,14 @@ class Auto:
 class Plan:
     """Rounds that are run one after the other (`trunk`), and alternatives for the last (`leaves`), the default last.
 
-    finish: steps of the default leaf's search that goes on from the mean of the features, one for all solutions.
+    finish: rounds of one search more, for the sharp image: it goes on from the mean of the solutions' features at the
+        layer of the first of these.
     linear_start: begin at `ilo.linear_start`, not at random latents. It costs 1024 passes forward.
     """
 
     trunk: tuple[SearchRound, ...]
     leaves: tuple[SearchRound, ...]
-    finish: int = 0
+    finish: tuple[SearchRound, ...] = ()
     linear_start: bool = False
 
     def rounds(self) -> tuple[SearchRound, ...]:
@@ -61,7 +63,7 @@ class Plan:
 
     def cost(self, samples: int, passes: int = 1) -> int:
         """Gradient evaluations per problem, with so many solutions and passes over the plan."""
-        return passes * samples * sum(round_.steps for round_ in self.rounds()) + self.finish
+        return passes * samples * _steps(self.rounds()) + _steps(self.finish)
 
     def within(self, budget: int, samples: int, passes: int = 1) -> "Plan":
         """The same with all steps scaled by one factor, so that it costs at most `budget`; at least one per round.
@@ -81,7 +83,12 @@ class Plan:
 
     def _scaled(self, factor: float) -> "Plan":
         trunk, leaves = (tuple(with_share(rounds, factor, math.floor)) for rounds in (self.trunk, self.leaves))
-        return replace(self, trunk=trunk, leaves=leaves, finish=math.floor(self.finish * factor))
+        finish = [round_ for round_ in self.finish if factor * round_.steps >= 1]
+        return replace(self, trunk=trunk, leaves=leaves, finish=tuple(with_share(finish, factor, math.floor)))
+
+
+def _steps(rounds: Iterable[SearchRound]) -> int:
+    return sum(round_.steps for round_ in rounds)
 
 
 def plan_for(G: Generator) -> Plan:
@@ -94,16 +101,17 @@ def plan_for(G: Generator) -> Plan:
     if G.num_layers == 1:
         return Plan((), (Round(0, steps=100, lr=0.1),), linear_start=True)
     start = G.sample(1, 0)
-    first = Round(0, steps=40, lr=0.1)
+    first = Round(0, steps=36, lr=0.1)
     if set(start) == {"features"}:
-        second = PriorRound(prior=feature_prior(G, 1), steps=40, lr=0.1, from_mean=False)
+        second = PriorRound(prior=feature_prior(G, 1), steps=34, lr=0.1, from_mean=False)
     elif {"latents", "styles"} & set(G.run(start, 0, 1)):
         *middle, last = style_rounds(G)
         wider = replace(last, radius={name: 3 * r for name, r in last.radius.items()})
-        return Plan((*csgm_rounds(G), *middle), (wider, last), finish=2 * last.steps)
+        return Plan((*csgm_rounds(G), *middle), (wider, last), finish=(replace(last, steps=2 * last.steps),))
     else:
-        second = Round(1, steps=40, lr=0.05)
+        second = Round(1, steps=34, lr=0.05)
     if G.num_layers == 2:
         return Plan((first,), (second,), linear_start=True)
-    leaves = tuple(Round(2, steps=30, lr=0.03, radius=radius) for radius in RADII)
-    return Plan((first, second), leaves, finish=40, linear_start=True)
+    last = Round(2, steps=25, lr=0.03, radius=RADIUS)
+    finish = (replace(second, steps=55), replace(last, steps=70))
+    return Plan((first, second), (last,), finish, linear_start=True)

@@ -2,9 +2,9 @@
 
 1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`).
 2. Walk: on the rest, several solutions are searched side by side, from latents about the linear estimate: the latent
-   first, then the features of layer 1 in whitened coordinates, then those of layer 2 in l1 balls of several radii
-   (`ilo.auto.plan`). At checkpoints along the way the mean of the solutions is a candidate, and so is the generator's
-   mean image (`ilo.auto.walk`).
+   first, then the features of layer 1 in whitened coordinates, then those of layer 2 in an l1 ball (`ilo.auto.plan`).
+   Many short searches: their mean gains more than longer ones do. At checkpoints along the way the mean of the
+   solutions is a candidate, and so is the generator's mean image (`ilo.auto.walk`).
 3. Judge: what a candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image
    itself, at several scales (`ilo.auto.smooth`). The candidate with the least error on what was held out is chosen,
    problem by problem; but where it leads the default by no more than noise and the choice of the held-out part do by
@@ -12,8 +12,8 @@
 4. Finish: the deviation of the chosen candidate is fitted to all measurements, or the whole setting is (`Auto.refit`);
    samples of the posterior and their spread come from the same solutions (`ilo.auto.posterior`). The mean of several
    solutions has the least squared error, and is blurred where they disagree: so that there is a picture as well,
-   `AutoResult.sharp` is one solution, the search of the default leaf going on from the mean of the solutions'
-   *features*, on all measurements.
+   `AutoResult.sharp` is one solution more, the searches of layers 1 and 2 going on from the mean of the solutions'
+   *features*, on all measurements. Where the default candidate was chosen it has a share in the mean, too.
 """
 
 import math
@@ -40,6 +40,7 @@ from ilo.solver.loop import Watch
 from ilo.solver.objectives import SquaredError
 from ilo.solver.result import AutoResult
 
+SHARE = 0.2  # of the search that finishes, in the mean of the solutions
 UNKNOWN_NOISE = 0.02  # what is taken for the noise where it is neither given nor can be estimated
 
 
@@ -64,6 +65,7 @@ class Verdict:
 
     choice: Choice
     candidate: Tensor  # (B,)
+    default: Tensor  # (B,), whether that is the default one
     stretch: Tensor  # (B,)
     tries: pd.DataFrame
     ratios: Sequence[float]
@@ -132,9 +134,10 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     stretch = posterior.stretch(missed / predicted.clamp(min=1e-12).sqrt())
     if not isinstance(split.A, LinearOperator):  # what is rounded to 0 is predicted too well, and says little of pixels
         stretch = stretch.clamp(min=1)
+    by_default = chosen.candidate == default.candidate
     tries = choose.table(candidates, ratios, judged, chosen)
     told = evidence.of_choice(candidates, judged, chosen, default) | evidence.of_places(request.A, split, len(y))
-    return Verdict(choice, chosen.candidate, stretch, tries, ratios, told)
+    return Verdict(choice, chosen.candidate, by_default, stretch, tries, ratios, told)
 
 
 def _finish(
@@ -142,18 +145,25 @@ def _finish(
 ) -> AutoResult:
     A, y, choice = request.A, request.y, verdict.choice
     condition = linearise.conditioner(A, prior.smooth)
-    images = condition(y, choice.solutions.mean(0), choice.ratio).clamp(-1, 1)
     roughly = linearise.conditioner(A, prior.smooth, steps=1) if isinstance(A, Camera) else condition
     samples = posterior.draws(roughly, prior, y, choice, request.settings.draws, request.seeds)
     one = walk.finish(A, y, otherwise=posterior.nearest(A, y, choice.solutions))
 
+    def mean(solutions: Tensor, default: Tensor) -> Tensor:
+        """(B, C, H, W): of the solutions (S, B, C, H, W), with the one that finishes the default candidate (B,)."""
+        return solutions.mean(0).lerp(one, SHARE * default.to(y).view(-1, 1, 1, 1))
+
+    found = mean(choice.solutions, verdict.default)
+    images = condition(y, found, choice.ratio).clamp(-1, 1)
+
     def renders() -> Iterator[Tensor]:
         for candidate in candidates:
+            start = mean(candidate.images, torch.full((len(y),), candidate.default))
             for ratio in verdict.ratios:
-                yield roughly(y, candidate.images.mean(0), torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
+                yield roughly(y, start, torch.full((len(y),), ratio).to(y)).clamp(-1, 1)
 
     inside = [candidate.images.mean(0) for candidate in candidates if candidate.layer == 0]
-    parts = evidence.of_parts(images, choice, prior.mean, inside[-1] if inside else None)
+    parts = evidence.of_parts(images, found, prior.mean, inside[-1] if inside else None)
     return AutoResult(
         images=images,
         sharp=condition(y, one, choice.ratio).clamp(-1, 1),
@@ -178,7 +188,7 @@ def _by_default(request: Request, walk: Walk) -> AutoResult:
     if prior is not None:
         ratio = choose.DEFAULT_SCALE / noise.clamp(min=choose.NO_NOISE).square()
         choice = Choice(last, ratio, noise, certain=torch.zeros_like(noise, dtype=torch.bool))
-        verdict = Verdict(choice, torch.zeros_like(noise), one, choose.empty_table(), (), told)
+        verdict = Verdict(choice, torch.zeros_like(noise), one > 0, one, choose.empty_table(), (), told)
         return _finish(request, walk, prior, (), verdict)
     images = posterior.nearest(request.A, y, last)  # the mean of solutions does not solve a problem that is not linear
     choice = Choice(last, torch.zeros_like(noise), noise, certain=torch.zeros_like(noise, dtype=torch.bool))
@@ -188,7 +198,7 @@ def _by_default(request: Request, walk: Walk) -> AutoResult:
         samples=last,
         spread=last.std(0),
         tries=choose.empty_table(),
-        evidence=_evidence(request, choice, told | evidence.of_parts(images, choice, None, None)),
+        evidence=_evidence(request, choice, told | evidence.of_parts(images, images, None, None)),
         renders=lambda: iter(()),
         **_report(request, walk, images, noise, one),
     )

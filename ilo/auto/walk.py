@@ -44,7 +44,7 @@ class Walk:
     ):
         self._G, self.plan, self._draws, self._samples, self._noise = G, plan, draws, samples, noise
         self._watch, self._progress = watch, progress
-        self._last: tuple[State, int] = (draws, 0)
+        self._ends: dict[int, State] = {}  # where the last round of each layer ended
         self._index = 0  # of the round, over all passes
         self.traces: list[Trace] = []
         self.rounds: list[str] = []
@@ -71,19 +71,20 @@ class Walk:
                     state, layer = self._round(A, repeated, round_, (state, layer), candidates)
             for round_ in self.plan.leaves:
                 if not self.stopped:
-                    self._last = self._round(A, repeated, round_, (state, layer), candidates)
+                    self._round(A, repeated, round_, (state, layer), candidates)
         return [*candidates[:-1], replace(candidates[-1], default=True)]
 
     def finish(self, A, y: Tensor, otherwise: Tensor) -> Tensor:
         """(B, C, H, W): go on from the mean of the solutions' features; `otherwise` where there is no such search."""
         if self.stopped or not self.plan.finish:
             return otherwise
-        state, layer = self._last
-        start = {name: self._samples.split(t).mean(0) for name, t in state.items()}
-        round_ = replace(self.plan.leaves[-1], steps=self.plan.finish)
-        found = [Candidate(round_.layer, None, 0, otherwise[None])]
-        with progress_bar(round_.steps, self._progress) as self._watch.bar:
-            self._round(A, y, round_, (start, layer), found)
+        layer = self.plan.finish[0].layer
+        state = {name: self._samples.split(t).mean(0) for name, t in self._ends[layer].items()}
+        found = [Candidate(layer, None, 0, otherwise[None])]
+        with progress_bar(sum(round_.steps for round_ in self.plan.finish), self._progress) as self._watch.bar:
+            for round_ in self.plan.finish:
+                if not self.stopped:
+                    state, layer = self._round(A, y, round_, (state, layer), found)
         return found[-1].images[0]
 
     def _round(self, A, y: Tensor, round_: SearchRound, begin: tuple[State, int], candidates: list[Candidate]):
@@ -97,6 +98,7 @@ class Walk:
         if copies == self._samples:  # the images are of this search; `sharp` alone is of the one that finishes
             rows = status_of_rows(trace, self.stopped)
             self.status = [together(rows[b :: copies.problems]) for b in range(copies.problems)]
+            self._ends[trace.layer] = trace.state
         self._index += 1
         self.evaluations += copies.count * (len(trace.values) - 1)
         return trace.state, trace.layer

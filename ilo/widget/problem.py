@@ -154,7 +154,7 @@ def rounds_of(G: Generator, settings: Settings) -> list[SearchRound]:
 def auto_of(settings: Settings) -> Auto:
     """The settings of the automatic search."""
     budget = max(1, round(settings.share * Auto.budget))
-    return Auto(budget=budget, samples=RESTARTS, noise=settings.added_noise)
+    return Auto(budget=budget, noise=settings.added_noise)
 
 
 def steps_of(G: Generator, settings: Settings) -> int:
@@ -163,7 +163,7 @@ def steps_of(G: Generator, settings: Settings) -> int:
         return sum(r.steps for r in rounds_of(G, settings))
     auto = auto_of(settings)
     plan = plan_for(G).within(auto.budget, auto.samples)
-    return sum(r.steps for r in plan.rounds()) + plan.finish
+    return sum(r.steps for r in (*plan.rounds(), *plan.finish))
 
 
 def solve(
