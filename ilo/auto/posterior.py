@@ -1,11 +1,11 @@
 """Samples of the posterior from several solutions, and how far their spread must be stretched to cover what is true.
 
-Samples come from the solutions by perturbing the measurements and the prior (Matheron's rule); their spread is
-stretched until it covers what was held out.
+Samples come from the solutions by perturbing the measurements and the prior (Matheron's rule); what the prior leaves
+open is stretched until it covers what was held out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,6 @@ from ilo.auto.walk import Candidate
 from ilo.generators.base import Generator
 from ilo.generators.drawn import drawn_images, kept
 from ilo.rng import normal
-from ilo.solver.copies import Copies
 from ilo.solver.linear_start import SAMPLES
 
 NINETY = 1.6449  # standard normal quantile: 90 % lie within
@@ -61,40 +60,91 @@ def _image_prior(G: Generator, n: int) -> ImagePrior:
     return ImagePrior(images.mean(0, keepdim=True), smooth_prior(images), G.num_layers)
 
 
-def mean_image(prior: ImagePrior, samples: Copies) -> Candidate:
-    """The generator's mean image as a candidate: all solutions are it."""
-    images = prior.mean.expand(samples.count, samples.problems, *prior.mean.shape[1:])
-    return Candidate(prior.layer, None, 0, images)
+def mean_image(prior: ImagePrior, like: Candidate) -> Candidate:
+    """The generator's mean image as a candidate: all solutions are it, as many as `like` has."""
+    return Candidate(prior.layer, None, 0, prior.mean.expand_as(like.images))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Samples given the measurements, and the variances that their differences are made of.
+
+    samples: (count, B, C, H, W) in [−1, 1]. prior: (B, C, H, W), the variance of what the prior leaves open: the
+    solutions' and the smooth field's. noise: the variance of what the measurements' noise does, likewise.
+    """
+
+    samples: Tensor
+    prior: Tensor
+    noise: Tensor
+
+    def spread(self, stretch: Tensor) -> Tensor:
+        """(B, C, H, W): standard deviation, its prior part stretched by a factor for each problem (B,).
+
+        The noise's part is left alone: it is known. Where a pixel was measured it is all that there is, and what was
+        held out says nothing about it.
+        """
+        return (stretch.view(-1, 1, 1, 1).square() * self.prior + self.noise).sqrt()
 
 
 @torch.no_grad()
 def draws(
-    condition: Conditioner, prior: ImagePrior, y: Tensor, choice: Choice, count: int, seeds: Sequence[int]
-) -> Tensor:
-    """(count, B, C, H, W): each a solution plus a smooth deviation drawn given the measurements, by Matheron's rule."""
+    condition: Conditioner,
+    prior: ImagePrior,
+    y: Tensor,
+    choice: Choice,
+    count: int,
+    seeds: Sequence[int],
+    view: Callable[[Tensor], Tensor] | None = None,
+) -> Posterior:
+    """Each sample is a solution plus a smooth deviation drawn given the measurements, by Matheron's rule.
+
+    That rule is linear: a sample is a solution's conditional mean, plus a field f that has lost what the measurements
+    tell of it, f − D(A f), plus what noise e of the measurements makes, D(e), D the conditional deviation. So the parts
+    are drawn apart.
+
+    Of S solutions the variance counts (S + 1)/(S − 1) times its value about their mean: the truth is to them another
+    solution, and off their mean by their own variance, S/(S − 1) of that value, and by the mean's, which is 1/S of it.
+
+    view: a linear operator: the variances are those of what it makes of the images, flat, (B, M).
+    """
     S, B = choice.solutions.shape[:2]
     variance = torch.where(choice.certain, 1.0, choice.ratio * choice.noise.clamp(min=NO_NOISE).square())
     scale = variance.sqrt().view(-1, 1, 1, 1)
     fields = torch.stack([prior.smooth.sample(count, seed) for seed in seeds], 1)  # (count, seeds, C, H, W)
     like = {"purpose": "perturbation", "dtype": y.dtype, "device": y.device}
     errors = torch.stack([normal(seed, count, y.shape[1:], **like) for seed in seeds], 1)
-    drawn = []
+    found = torch.stack([condition(y, x, choice.ratio) for x in choice.solutions])  # (S, B, C, H, W)
+    view = view or (lambda images: images)
+    nothing, twice = torch.zeros_like(found[0]), choice.ratio.repeat(2)
+    samples, open_part, noise_part = [], [], []
     for i in range(count):
-        start = choice.solutions[i % S] + scale * fields[i]
-        perturbed = y + choice.noise.view(-1, *[1] * (y.ndim - 1)) * errors[i]
-        drawn.append(condition(perturbed, start.expand(B, *start.shape[1:]), choice.ratio).clamp(-1, 1))
-    return torch.stack(drawn)
+        field = (scale * fields[i]).expand(B, *found.shape[2:])
+        error = (choice.noise.view(-1, *[1] * (y.ndim - 1)) * errors[i]).expand(y.shape)
+        both = condition(torch.cat([torch.zeros_like(y), error]), torch.cat([field, nothing]), twice)
+        field, error = both.chunk(2)
+        samples.append((found[i % S] + field + error).clamp(-1, 1))
+        open_part.append(view(field))
+        noise_part.append(view(error))
+    apart = torch.stack([view(x) for x in found]).var(0, correction=0) * ((S + 1) / (S - 1))
+    open_part, noise_part = (torch.stack(part).square().mean(0) for part in (open_part, noise_part))
+    return Posterior(torch.stack(samples), apart + open_part, noise_part)
 
 
-def stretch(standardised: Tensor, prior: int = 20) -> Tensor:
-    """(B,): factor of the spread with which 90 % of what was held out lies within its 90 % interval.
+def stretch(errors: Tensor, prior: Tensor, noise: Tensor, count: int = 20) -> Tensor:
+    """(B,): factor of the prior's part of the spread with which 90 % of what was held out lies in its 90 % interval.
 
-    The 90 % quantile of the standardised errors (B, held) over that of a normal variable, drawn toward 1 as `prior`
-    held-out measurements more would.
+    An error lies there if it is at most z·√(t²·prior + noise), z the normal quantile: from some t² on, which may be
+    negative. t² is the 90 % quantile of those, drawn toward 1 as `count` measurements more would, and at least 0. A
+    measurement counts for (prior/(prior + noise))²: one that is all noise says nothing about the prior.
+
+    Args:
+        errors: of what was held out, (B, held). prior, noise: its variances, (B, held); noise with the measurements'
+            own.
     """
-    n = standardised.shape[1]
-    factor = standardised.quantile(0.9, dim=1) / NINETY
-    return ((n * factor.square() + prior) / (n + prior)).sqrt()
+    prior = prior.clamp(min=1e-12)
+    squares = (errors.square() / NINETY**2 - noise) / prior
+    n = (prior / (prior + noise)).square().sum(1)
+    return ((n * squares.quantile(0.9, dim=1) + count) / (n + count)).clamp(min=0).sqrt()
 
 
 def nearest(A, y: Tensor, found: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """The automatic search, `ilo.recover(..., rounds="auto")`, in four steps. Ours, not the paper's.
 
-1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`).
+1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`), beside holes in blocks (`ilo.auto.holes`).
 2. Walk: on the rest, several solutions are searched side by side, from latents about the linear estimate: the latent
    first, then the features of layer 1 in whitened coordinates, then those of layer 2 in l1 balls of several radii
-   (`ilo.auto.plan`). At checkpoints along the way the mean of the solutions is a candidate, and so is the generator's
-   mean image (`ilo.auto.walk`).
+   (`ilo.auto.plan`). At checkpoints along the way the mean of the solutions, the linear estimate of the image counted
+   as one more, is a candidate, and so is the generator's mean image (`ilo.auto.walk`).
 3. Judge: what a candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image
    itself, at several scales (`ilo.auto.smooth`). The candidate with the least error on what was held out is chosen,
    problem by problem; but where it leads the default by no more than noise and the choice of the held-out part do by
@@ -83,10 +83,10 @@ def search_automatically(request: Request, watch: Watch, progress: bool) -> Auto
     passes = 2 if request.settings.refit else 1
     walk = _walk(request, passes, watch, progress)
     prior = posterior.image_prior(request.G)
-    candidates = [*walk(split.A, split.y), posterior.mean_image(prior, request.samples)]
+    candidates = _candidates(walk, prior, split.A, split.y)
     verdict = _judge(request, split, candidates, prior)
     if passes == 2 and not walk.stopped:
-        again = [*walk(request.A, request.y), posterior.mean_image(prior, request.samples)]
+        again = _candidates(walk, prior, request.A, request.y)
         if not walk.stopped:  # else what was found before stands
             candidates = again
             choice = replace(verdict.choice, solutions=choose.gather(again, verdict.candidate))
@@ -100,6 +100,11 @@ def _walk(request: Request, passes: int, watch: Watch, progress: bool) -> Walk:
     return Walk(request.G, plan, draws, request.samples, watch, progress, request.settings.noise or 0.0)
 
 
+def _candidates(walk: Walk, prior: ImagePrior, A: LinearOperator, y: Tensor) -> list[Candidate]:
+    found = walk(A, y)
+    return [*found, posterior.mean_image(prior, found[-1])]
+
+
 def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate], prior: ImagePrior) -> Verdict:
     settings, y = request.settings, request.y
     condition = Conditioner(split.A, prior.smooth)
@@ -110,16 +115,15 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     else:
         noise = torch.full((len(y),), settings.noise).to(y)
     default = choose.default_setting(candidates, ratios, noise)
-    chosen = choose.choose(judged, split.A_held.units().to(y.device), noise, default)
+    chosen = choose.choose(judged, split.together.to(y.device), noise, default)
     ratio = torch.tensor(ratios).to(y)[chosen.scale]
     # solutions that are all the mean image, without a deviation, would be certain of it: theirs is the prior's spread
     certain = (chosen.candidate == len(candidates) - 1) & (ratio == 0)
     choice = Choice(choose.gather(candidates, chosen.candidate), ratio, noise, certain)
     # the spread is stretched by how far off what was held out really is
-    drawn = posterior.draws(condition, prior, split.y, choice, settings.draws, request.seeds)
-    predicted = torch.stack([split.A_held(x) for x in drawn]).flatten(2).var(0) + noise.square()[:, None]  # (B, held)
+    drawn = posterior.draws(condition, prior, split.y, choice, settings.draws, request.seeds, view=split.A_held)
     missed = chosen.of(judged.errors).sqrt()  # (B, held)
-    stretch = posterior.stretch(missed / predicted.clamp(min=1e-12).sqrt())
+    stretch = posterior.stretch(missed, drawn.prior, drawn.noise + noise.square()[:, None])
     return Verdict(choice, chosen.candidate, stretch, choose.table(candidates, ratios, judged, chosen), ratios)
 
 
@@ -129,8 +133,9 @@ def _finish(
     A, y, choice = request.A, request.y, verdict.choice
     condition = Conditioner(A, prior.smooth)
     images = condition(y, choice.solutions.mean(0), choice.ratio).clamp(-1, 1)
-    samples = posterior.draws(condition, prior, y, choice, request.settings.draws, request.seeds)
-    one = walk.finish(A, y, otherwise=posterior.nearest(A, y, choice.solutions))
+    drawn = posterior.draws(condition, prior, y, choice, request.settings.draws, request.seeds)
+    searched = choice.solutions[: request.settings.samples]
+    one = walk.finish(A, y, otherwise=posterior.nearest(A, y, searched))
 
     def renders() -> Iterator[Tensor]:
         for candidate in candidates:
@@ -140,8 +145,8 @@ def _finish(
     return AutoResult(
         images=images,
         sharp=condition(y, one, choice.ratio).clamp(-1, 1),
-        samples=samples,
-        spread=samples.std(0) * verdict.stretch.view(-1, 1, 1, 1),
+        samples=drawn.samples,
+        spread=drawn.spread(verdict.stretch),
         tries=verdict.tries,
         renders=renders,
         **_report(request, walk, images, choice.noise, verdict.stretch),
@@ -160,6 +165,7 @@ def _by_default(request: Request, walk: Walk) -> AutoResult:
         choice = Choice(last, ratio, noise, certain=torch.zeros_like(noise, dtype=torch.bool))
         verdict = Verdict(choice, torch.zeros_like(noise), one, choose.empty_table(), ratios=())
         return _finish(request, walk, prior, (), verdict)
+    last = last[: settings.samples]  # without the linear estimate
     images = posterior.nearest(request.A, y, last)  # the mean of solutions does not solve a problem that is not linear
     return AutoResult(
         images=images,

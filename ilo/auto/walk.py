@@ -10,7 +10,7 @@ from ilo.generators.base import Generator, State
 from ilo.solver.copies import Copies
 from ilo.solver.history import status_of_rows
 from ilo.solver.inputs import frozen_run, words
-from ilo.solver.linear_start import linear_model, linear_starts
+from ilo.solver.linear_start import linear_images, linear_model, linear_starts
 from ilo.solver.loop import Step, Trace, Watch, progress_bar, run_round
 from ilo.solver.objectives import SquaredError
 from ilo.solver.rounds import SearchRound
@@ -20,7 +20,8 @@ from ilo.solver.rounds import SearchRound
 class Candidate:
     """The solutions at one point of the search, of which one candidate is the default.
 
-    images: (S, B, C, H, W) in [−1, 1]. radius: of the features' ball; None: no ball.
+    images: (S, B, C, H, W) in [−1, 1]; after those that were searched the linear estimate, where there is one. radius:
+    of the features' ball; None: no ball.
     """
 
     layer: int
@@ -35,6 +36,7 @@ class Walk:
 
     draws: latents, one for each of the solutions of each problem: they start there, or about the linear estimate.
     noise: standard deviation of the measurements'; 0: not known.
+    linear: (B, C, H, W), the linear estimate of the images, where the plan starts from the one of the latents.
     traces, rounds, status: of the last pass. evaluations: gradient evaluations per problem, of all passes.
     """
 
@@ -49,6 +51,7 @@ class Walk:
         self.rounds: list[str] = []
         self.status: list[str] = []
         self.evaluations = 0
+        self.linear: Tensor | None = None
 
     @property
     def stopped(self) -> bool:
@@ -63,6 +66,7 @@ class Walk:
         if self.plan.linear_start:
             model = linear_model(self._G, A, noise=self._noise)
             state = linear_starts(self._G, model, y, self._draws)
+            self.linear = linear_images(self._G, model, y)
         with progress_bar(sum(round_.steps for round_ in self.plan.rounds()), self._progress) as self._watch.bar:
             for round_ in self.plan.trunk:
                 if not self.stopped:
@@ -70,6 +74,9 @@ class Walk:
             for round_ in self.plan.leaves:
                 if not self.stopped:
                     self._last = self._round(A, repeated, round_, (state, layer), candidates)
+        if self.linear is not None:
+            # one solution more: searches share mistakes, and what is linear has others, so that the mean is nearer
+            candidates = [replace(c, images=torch.cat([c.images, self.linear[None]])) for c in candidates]
         return [*candidates[:-1], replace(candidates[-1], default=True)]
 
     def finish(self, A, y: Tensor, otherwise: Tensor) -> Tensor:
