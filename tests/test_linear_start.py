@@ -35,7 +35,7 @@ def test_where_all_is_linear_it_is_the_posterior_mean():
 
 
 def test_the_linear_estimate_of_the_image_is_the_generators_where_that_is_linear():
-    G, matrix = linear_generator()
+    G, _ = linear_generator()
     y = 0.1 * torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(3))
     for A in (operators.Identity(SHAPE), operators.RandomInpainting(SHAPE, keep=0.5)):
         model = linear_model(G, A, noise=0.1, samples=200)

@@ -208,7 +208,9 @@ def test_the_ranked_probability_score_is_its_integral():
     v = np.linspace(-6, 6, 120001)
     for i in range(2):
         expected = []
-        for mean, scale, truth in zip(x[i].flatten().tolist(), s[i].flatten().tolist(), t[i].flatten().tolist()):
+        for mean, scale, truth in zip(
+            x[i].flatten().tolist(), s[i].flatten().tolist(), t[i].flatten().tolist(), strict=True
+        ):
             step = norm.cdf(v, mean, scale) - (v >= truth)
             expected.append(np.trapezoid(step**2, v))
         assert metrics.crps(x, s, t)[i].item() == pytest.approx(np.mean(expected), rel=1e-3)

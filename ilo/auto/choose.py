@@ -115,8 +115,8 @@ def default_setting(candidates: Sequence[Candidate], ratios: Sequence[float], no
 def choose(judged: Judgement, units: Tensor, noise: Tensor, default: Setting) -> Setting:
     """The least mean error, or the default where that is as good.
 
-    As good is: the difference of the means is below twice its standard error, over units that err alike
-    (the channels of a pixel do, and the pixels of a block), or below twice the standard deviation that the noise alone gives it,
+    As good is: the difference of the means is below twice its standard error, over what errs alike (the channels of a
+    pixel, the pixels of a block), or below twice the standard deviation that the noise alone gives it,
     2·noise·‖p − q‖/n for predictions p and q of n measurements. Twice, as the least of dozens is least by luck too.
 
     Args:
