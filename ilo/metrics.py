@@ -5,6 +5,7 @@ is measured by itself, so its numbers are the same bit for bit alone or in any b
 for anything that is not a batch of images (`ilo.images.check_images`).
 """
 
+import math
 from functools import cache
 
 import pandas as pd
@@ -78,6 +79,38 @@ def lpips(images: Tensor, truth: Tensor, net: str = "alex") -> Tensor:
     return torch.cat([network(a, b).flatten() for a, b in zip(x, t, strict=True)]).double().cpu()
 
 
+def covered(low: Tensor, high: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
+    """Fraction of the truth's numbers that lie in low … high, ends included: what an interval's level promises.
+
+    Args:
+        low, high: as truth, what `AutoResult.interval` gives.
+        where: (H, W), bool: of which pixels, at least one; None: of all. The same for every image.
+    """
+    a, t = _pair(low, truth)
+    b, _ = _pair(high, truth)
+    return _mean_where((a <= t) & (t <= b), where)
+
+
+def crps(images: Tensor, spread: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
+    """Continuous ranked probability score of N(images, spread²), a mean over channels and pixels. Less is better.
+
+    Gneiting and Raftery 2007, equation 21: σ·(z·(2Φ(z) − 1) + 2φ(z) − 1/√π), z = (truth − images)/σ, in units of
+    [−1, 1]. It rewards an interval that is narrow and right; where the spread is 0 it is the absolute error.
+
+    Args:
+        spread: standard deviations, at least 0, shaped as images.
+        where: as in `covered`.
+    """
+    x, t = _pair(images, truth)
+    s = spread.detach().double().cpu()
+    if s.shape != x.shape or not (s.isfinite() & (s >= 0)).all():
+        raise ValueError(f"spread is finite, at least 0 and of shape {tuple(x.shape)}, got {tuple(s.shape)}")
+    z = (t - x) / s.where(s > 0, 1)
+    density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+    score = s * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+    return _mean_where(score.where(s > 0, (t - x).abs()), where)
+
+
 METRICS = {"mse": mse, "psnr": psnr, "ssim": ssim, "lpips": lpips}
 
 
@@ -94,6 +127,16 @@ def _pair(images: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     if images.shape != truth.shape:
         raise ValueError(f"images and truth must agree in shape, got {tuple(images.shape)} and {tuple(truth.shape)}")
     return images.detach().double().cpu().contiguous(), truth.detach().double().cpu().contiguous()
+
+
+def _mean_where(values: Tensor, where: Tensor | None) -> Tensor:
+    """(B,): means over channels and the pixels of `where`, (H, W)."""
+    if where is not None:
+        where = where.cpu()
+        if where.dtype != torch.bool or where.shape != values.shape[-2:] or not where.any():
+            raise ValueError(f"where is a bool tensor {tuple(values.shape[-2:])} that is true somewhere")
+        values = values[..., where]
+    return values.double().flatten(1).mean(1)
 
 
 def _check_side(x: Tensor, smallest: int, what: str) -> None:

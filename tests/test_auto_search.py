@@ -230,13 +230,30 @@ def test_a_setting_is_a_candidate_and_a_scale_for_each_problem():
     assert (best.of(judged.errors) == 0.5).all()
 
 
-def test_the_spread_is_stretched_to_cover_what_was_held_out():
+def test_the_priors_part_of_the_spread_is_stretched_to_cover_what_was_held_out():
     g = torch.Generator().manual_seed(0)
-    true = torch.randn(2, 4000, generator=g).abs()
-    torch.testing.assert_close(
-        posterior.stretch(torch.stack([true[0], 3 * true[1]])), torch.tensor([1.0, 3.0]), rtol=0.05, atol=0
-    )
-    assert posterior.stretch(torch.tensor([[10.0]]))[0] < 3, "one measurement says little"
+    field, noise = torch.randn(2, 3, 4000, generator=g)
+    factor = torch.tensor([0.5, 1.0, 3.0])[:, None]
+    for quiet in (0.0, 0.5):
+        errors = (factor * field + quiet * noise).abs()
+        found = posterior.stretch(errors, torch.ones(3, 4000), torch.full((3, 4000), quiet**2))
+        torch.testing.assert_close(found, factor[:, 0], rtol=0.1, atol=0)
+    alone = posterior.stretch(errors[1:2], torch.ones(1, 4000), torch.full((1, 4000), 0.25))
+    torch.testing.assert_close(alone, found[1:2], msg="a problem's factor does not depend on its batch")
+
+
+def test_little_that_was_held_out_or_noise_alone_stretches_little():
+    one = torch.ones(1, 1)
+    assert posterior.stretch(10 * one, one, 0 * one)[0] < 3, "one measurement says little"
+    many = torch.ones(1, 1000)
+    assert posterior.stretch(3 * many, 1e-4 * many, many)[0] < 1.5, "noise says nothing of the prior"
+    assert posterior.stretch(0 * many, many, many)[0] < 0.5
+
+
+def test_the_noise_is_known_and_not_stretched():
+    parts = posterior.Posterior(torch.zeros(1), torch.tensor([[[[4.0]]]]), torch.tensor([[[[9.0]]]]))
+    assert parts.spread(torch.tensor([2.0])).item() == 5
+    assert parts.spread(torch.tensor([0.0])).item() == 3
 
 
 def test_a_budget_is_never_exceeded_and_one_too_small_is_refused(G):
@@ -405,10 +422,31 @@ def test_samples_have_the_posterior_of_dense_algebra():
         A = A.double()
         M = operators.matrix(A).double()
         gain = K @ M.T @ torch.linalg.inv(M @ K @ M.T + s**2 * torch.eye(len(M), dtype=torch.float64))
-        found, y = torch.zeros(1, 1, *shape).double(), torch.zeros(1, *A.shape_out).double()
+        found, y = torch.zeros(2, 1, *shape).double(), torch.zeros(1, *A.shape_out).double()
         ratio, noise = torch.tensor([1 / s**2]).double(), torch.tensor([s]).double()
         certain = torch.tensor([False])
         choice = posterior.Choice(found, ratio, noise, certain)
         draws = posterior.draws(Conditioner(A, smooth), prior, y, choice, 2000, [0])
         expected = (K - gain @ M @ K).diagonal().sqrt()
-        torch.testing.assert_close(draws.flatten(1).std(0), expected, rtol=0.07, atol=0)
+        torch.testing.assert_close(draws.samples.flatten(1).std(0), expected, rtol=0.07, atol=0)
+        torch.testing.assert_close(draws.spread(torch.ones(1)).flatten(), expected, rtol=0.07, atol=0)
+        by_noise = s * gain.square().sum(1).sqrt()
+        torch.testing.assert_close(draws.noise.flatten().sqrt(), by_noise, rtol=0.1, atol=1e-9)
+        measured = posterior.draws(Conditioner(A, smooth), prior, y, choice, 2000, [0], view=A)
+        expected = (M @ (K - gain @ M @ K) @ M.T).diagonal()
+        torch.testing.assert_close((measured.prior + measured.noise).flatten(), expected, rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_the_spread_of_solutions_is_how_far_the_truth_is_from_their_mean_if_it_is_one_of_them(count):
+    shape = (1, 4, 4)
+    smooth = smooth_prior(torch.randn(50, *shape, generator=torch.Generator().manual_seed(0)))
+    prior = posterior.ImagePrior(torch.zeros(1, *shape), smooth, 4)
+    A = operators.Identity(shape)
+    drawn = 0.1 * torch.randn(count + 1, 500, *shape, generator=torch.Generator().manual_seed(1))
+    solutions, truth = drawn[:-1], drawn[-1]
+    zero, certain = torch.zeros(500), torch.zeros(500, dtype=torch.bool)  # no deviation, no noise
+    choice = posterior.Choice(solutions, zero, zero, certain)
+    found = posterior.draws(Conditioner(A, smooth), prior, truth, choice, 2, [0])
+    missed = (solutions.mean(0) - truth).square().mean()
+    torch.testing.assert_close(found.spread(torch.ones(500)).square().mean(), missed, rtol=0.05, atol=0)

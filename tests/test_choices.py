@@ -8,6 +8,7 @@ import torch
 import ilo
 from ilo import metrics, plots
 from ilo.study import choices
+from ilo.study.problems import face_regions
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,21 @@ def test_coverage_grows_with_the_level(found):
     assert within.loc[within["interval"] == 0.9, "inside"].tolist() == pytest.approx(by_hand.tolist())
     wide = within.pivot_table(index="image", columns="interval", values="inside")
     assert (wide[0.5] < wide[0.9]).all()
+    assert set(within["region"]) == {"all"}
+    expected = metrics.crps(result.images, result.spread, truth).tolist()
+    assert within.loc[within["interval"] == 0.5, "crps"].tolist() == pytest.approx(expected)
+
+
+def test_coverage_by_region_adds_up_to_that_of_the_image(found):
+    result, truth = found
+    regions = face_regions(64, 64)
+    assert torch.stack([*regions.values()]).sum(0).eq(1).all()
+    parts = choices.coverage(result, truth, ["a", "b"], [0.9], regions)
+    share = parts["region"].map({name: where.double().mean().item() for name, where in regions.items()})
+    whole = choices.coverage(result, truth, ["a", "b"], [0.9]).set_index("image")
+    for column in ("inside", "crps"):
+        sums = (parts[column] * share).groupby(parts["image"]).sum()
+        assert sums.tolist() == pytest.approx(whole[column].tolist())
 
 
 def test_the_figure_of_tries_leaves_out_what_is_far_off_and_counts_it(found):
@@ -63,7 +79,10 @@ def test_the_figure_of_tries_leaves_out_what_is_far_off_and_counts_it(found):
 
 def test_the_figure_of_coverage_says_of_how_many_images():
     within = pd.DataFrame({"task": "t", "kind": ["photo", "face", "face"], "image": [0, 1, 2], "interval": 0.9})
-    figure = choices.draw_coverage(within.assign(inside=0.8))
+    figure = choices.draw_coverage(within.assign(inside=0.8, region="all"))
+    assert [axis.get_title() for axis in figure.axes] == [""]
+    both = pd.concat([within.assign(inside=0.8, region=region) for region in ("eyes", "rest")])
+    assert [axis.get_title() for axis in choices.draw_coverage(both).axes] == ["eyes", "rest"]
     said = [t.get_text() for t in figure.legends[0].get_texts()]
     assert said == ["t, photo (one image)", "t, face (mean of 2)", "as promised"]
 

@@ -8,7 +8,7 @@ from ilo import operators
 from ilo.generators.base import FeatureLayer, Generator
 from ilo.solver.copies import Copies
 from ilo.solver.inputs import drawn_states
-from ilo.solver.linear_start import linear_model, linear_starts
+from ilo.solver.linear_start import linear_images, linear_model, linear_starts
 
 SHAPE = (1, 4, 4)
 
@@ -32,6 +32,16 @@ def test_where_all_is_linear_it_is_the_posterior_mean():
     exact = y.flatten(1).double() @ torch.linalg.inv(matrix @ matrix.T + noise**2 * torch.eye(16)).T @ matrix
     found = linear_model(G, A, noise=noise, samples=3000, batch=3000).estimate(y)
     assert (found - exact).norm() < 0.06 * exact.norm()
+
+
+def test_the_linear_estimate_of_the_image_is_the_generators_where_that_is_linear():
+    G, _ = linear_generator()
+    y = 0.1 * torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(3))
+    for A in (operators.Identity(SHAPE), operators.RandomInpainting(SHAPE, keep=0.5)):
+        model = linear_model(G, A, noise=0.1, samples=200)
+        measured = A(y)
+        expected = G({"features": model.estimate(measured)}).clamp(-1, 1)
+        torch.testing.assert_close(linear_images(G, model, measured), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_more_noise_draws_it_to_the_mean():

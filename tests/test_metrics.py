@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
+from scipy.stats import norm
 
 from ilo import metrics
 from ilo.images import astronaut_face
@@ -198,3 +199,44 @@ def test_the_smallest_image_lpips_takes_is_the_smallest_it_can(net, smallest):
     assert metrics.lpips(x, x, net=net).item() == 0
     with pytest.raises(RuntimeError, match="too small"):
         lpips_network(net)(x[..., 1:, 1:], x[..., 1:, 1:])
+
+
+def test_the_ranked_probability_score_is_its_integral():
+    """∫ (F(v) − [v ≥ truth])² dv, Gneiting and Raftery 2007, equation 20, by the trapezoid rule."""
+    x, t = batch(2, (3, 3))
+    s = torch.linspace(0.05, 0.4, x.numel(), dtype=x.dtype).view_as(x)
+    v = np.linspace(-6, 6, 120001)
+    for i in range(2):
+        expected = []
+        for mean, scale, truth in zip(
+            x[i].flatten().tolist(), s[i].flatten().tolist(), t[i].flatten().tolist(), strict=True
+        ):
+            step = norm.cdf(v, mean, scale) - (v >= truth)
+            expected.append(np.trapezoid(step**2, v))
+        assert metrics.crps(x, s, t)[i].item() == pytest.approx(np.mean(expected), rel=1e-3)
+
+
+def test_the_score_of_a_certain_image_is_its_absolute_error_and_the_right_width_has_the_least():
+    x, t = batch(2)
+    torch.testing.assert_close(metrics.crps(x, torch.zeros_like(x), t), (x - t).double().abs().flatten(1).mean(1))
+    g = torch.Generator().manual_seed(0)
+    truth = (0.1 * torch.randn(1, 3, 64, 64, generator=g)).clamp(-1, 1)
+    widths = [metrics.crps(0 * truth, torch.full_like(truth, s), truth).item() for s in (0.05, 0.07, 0.1, 0.14, 0.2)]
+    assert np.argmin(widths) == 2
+
+
+def test_what_is_covered_is_counted_where_it_is_asked_for():
+    truth = torch.zeros(2, 3, 4, 4)
+    truth[1, :, 0, 0] = 0.5
+    low, high = torch.full_like(truth, -0.1), torch.zeros_like(truth)
+    assert metrics.covered(low, high, truth).tolist() == pytest.approx([1, 15 / 16])  # ends count
+    corner = torch.zeros(4, 4, dtype=torch.bool)
+    corner[0, :2] = True
+    assert metrics.covered(low, high, truth, corner).tolist() == [1, 0.5]
+    assert metrics.crps(high, 0 * truth, truth, corner).tolist() == [0, 0.25]
+    for wrong in (corner[:3], ~corner & corner, corner.float()):
+        with pytest.raises(ValueError, match="where is a bool tensor"):
+            metrics.covered(low, high, truth, wrong)
+    for wrong in (-truth - 1, truth[:1], truth / 0):
+        with pytest.raises(ValueError, match="spread is finite, at least 0 and of shape"):
+            metrics.crps(high, wrong, truth)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ilo.auto import holes
 from ilo.auto.plan import Auto
 from ilo.auto.smooth import Conditioner
 from ilo.auto.walk import Candidate
@@ -21,12 +22,16 @@ NO_NOISE = 1e-3  # the smallest standard deviation that is told from none
 
 @dataclass(frozen=True)
 class Split:
-    """The measurements to search by and those to judge by: rows of the operator, and (B, kept), (B, held)."""
+    """The measurements to search by and those to judge by: rows of the operator, and (B, kept), (B, held).
+
+    together: (held,), integers, equal for what errs alike: entries of a unit of measurement, or of a block.
+    """
 
     A: LinearOperator | Camera
     y: Tensor
     A_held: LinearOperator | Camera
     y_held: Tensor
+    together: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,23 @@ class Judgement:
 def hold_out(A: Callable[[Tensor], Tensor], y: Tensor, settings: Auto) -> Split | None:
     """Hold a part of the measurements out; None where that cannot be done: no operator or camera, or too few.
 
-    Always the same part: a problem must not depend on the seed of another one in its batch.
+    What is held out looks like what is missing: units drawn at random, or where there are holes blocks beside them
+    (`ilo.auto.holes`). Always the same part: a problem must not depend on the seed of another one in its batch.
     """
     if not isinstance(A, (LinearOperator, Camera)):
         return None
-    try:
-        kept, held = A.split(settings.held_out, 0)
-    except ValueError:
-        return None
+    block = holes.blocks_of(A, settings.held_out) if isinstance(A, LinearOperator) else None
+    if block is None:
+        try:
+            kept, held = A.split(settings.held_out, 0)
+        except ValueError:
+            return None
+        together = A.units()[held]
+    else:
+        kept, held = (block == 0).nonzero().flatten(), block.nonzero().flatten()
+        together = block[held]
     flat = y.flatten(1)
-    return Split(A.rows(kept), flat[:, kept], A.rows(held), flat[:, held])
+    return Split(A.rows(kept), flat[:, kept], A.rows(held), flat[:, held], together)
 
 
 def scale_ratios(noise: float | None) -> list[float]:
@@ -106,12 +118,12 @@ def default_setting(candidates: Sequence[Candidate], ratios: Sequence[float], no
 def choose(judged: Judgement, units: Tensor, noise: Tensor, default: Setting) -> Setting:
     """The least mean error, or the default where that is as good.
 
-    As good is: the difference of the means is below twice its standard error, over units that are measured together
-    (the channels of a pixel err alike), or below twice the standard deviation that the noise alone gives it,
+    As good is: the difference of the means is below twice its standard error, over what errs alike (the channels of a
+    pixel, the pixels of a block), or below twice the standard deviation that the noise alone gives it,
     2·noise·‖p − q‖/n for predictions p and q of n measurements. Twice, as the least of dozens is least by luck too.
 
     Args:
-        units: (held,), equal for what is measured together. noise: (B,), standard deviation.
+        units: (held,), equal for what errs alike. noise: (B,), standard deviation.
     """
     best = judged.best()
     difference = default.of(judged.errors) - best.of(judged.errors)  # (B, held)

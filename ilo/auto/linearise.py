@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ilo.auto.plan import Auto
 from ilo.auto.smooth import Conditioner, SmoothPrior
+from ilo.auto.solves import iterate
 from ilo.generators.base import Generator
 from ilo.operators import LinearOperator
 from ilo.operators.camera import Camera, Function, Weighted
@@ -105,11 +106,23 @@ class LinearisedConditioner:
 
     def _solved(self, jacobian: Jacobian, rest: Tensor, ratio: Tensor) -> Tensor:
         """E[d | rest = J d + noise], (B, C, H, W)."""
-        linear = Conditioner(jacobian, self._prior)
+        prior = self._prior
         probe = normal(0, 1, jacobian.shape_in, purpose="probe", dtype=rest.dtype, device=rest.device).sign()
         gain = jacobian(probe.expand(len(rest), *jacobian.shape_in)).square().flatten(1).sum(1) / probe.numel()
-        linear._gain = gain.clamp(min=1e-12).view(-1, 1, 1, 1)
-        return linear._iterate(rest, ratio, **self._iterations)
+
+        def gram(c: Tensor) -> Tensor:
+            return prior.analyse(jacobian.adjoint(jacobian(prior.synthesise(c))))
+
+        view = ratio.view(-1, 1, 1, 1)
+        ridge = 1 / (view * prior.spectrum).clamp(min=1e-30)
+        b = torch.where(view > 0, prior.analyse(jacobian.adjoint(rest)), 0.0)
+        gain = gain.clamp(min=1e-12).view(-1, 1, 1, 1)
+        return prior.synthesise(iterate(gram, b, ridge, gain, **self._iterations, whole=True))
+
+    def about(self, images: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """What `Conditioner` is to the Jacobian at `images` (B, C, H, W), of each row its own: linear."""
+        jacobian = Jacobian(self._A, images)
+        return lambda y, x, ratio: x + self._solved(jacobian, y - jacobian(x), ratio)
 
     def _cost(self, y: Tensor, images: Tensor, moved: Tensor, ratio: Tensor) -> Tensor:
         """(B,): twice the negative log posterior density, times the noise's variance, up to a constant."""

@@ -1,10 +1,11 @@
 """The automatic search, `ilo.recover(..., rounds="auto")`, in four steps. Ours, not the paper's.
 
-1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`).
+1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`), beside holes in blocks (`ilo.auto.holes`).
 2. Walk: on the rest, several solutions are searched side by side, from latents about the linear estimate: the latent
    first, then the features of layer 1 in whitened coordinates, then those of layer 2 in an l1 ball (`ilo.auto.plan`).
    Many short searches: their mean gains more than longer ones do. At checkpoints along the way the mean of the
-   solutions is a candidate, and so is the generator's mean image (`ilo.auto.walk`).
+   solutions, the linear estimate of the image counted as one more, is a candidate, and so is the generator's mean
+   image (`ilo.auto.walk`).
 3. Judge: what a candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image
    itself, at several scales (`ilo.auto.smooth`). The candidate with the least error on what was held out is chosen,
    problem by problem; but where it leads the default by no more than noise and the choice of the held-out part do by
@@ -94,10 +95,10 @@ def _search(request: Request, watch: Watch, progress: bool) -> AutoResult:
     passes = 2 if request.settings.refit else 1
     walk = _walk(request, passes, watch, progress)
     prior = posterior.image_prior(request.G)
-    candidates = [*walk(split.A, split.y), posterior.mean_image(prior, request.samples)]
+    candidates = _candidates(walk, prior, split.A, split.y)
     verdict = _judge(request, split, candidates, prior)
     if passes == 2 and not walk.stopped:
-        again = [*walk(request.A, request.y), posterior.mean_image(prior, request.samples)]
+        again = _candidates(walk, prior, request.A, request.y)
         if not walk.stopped:  # else what was found before stands
             candidates = again
             choice = replace(verdict.choice, solutions=choose.gather(again, verdict.candidate))
@@ -111,6 +112,11 @@ def _walk(request: Request, passes: int, watch: Watch, progress: bool) -> Walk:
     return Walk(request.G, plan, draws, request.samples, watch, progress, request.settings.noise or 0.0)
 
 
+def _candidates(walk: Walk, prior: ImagePrior, A: LinearOperator, y: Tensor) -> list[Candidate]:
+    found = walk(A, y)
+    return [*found, posterior.mean_image(prior, found[-1])]
+
+
 def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate], prior: ImagePrior) -> Verdict:
     settings, y = request.settings, request.y
     condition = linearise.conditioner(split.A, prior.smooth, steps=1)  # enough to compare by
@@ -121,17 +127,16 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     else:
         noise = torch.full((len(y),), settings.noise).to(y)
     default = choose.default_setting(candidates, ratios, noise)
-    chosen = choose.choose(judged, split.A_held.units().to(y.device), noise, default)
+    chosen = choose.choose(judged, split.together.to(y.device), noise, default)
     ratio = torch.tensor(ratios).to(y)[chosen.scale]
     # solutions that are all the mean image, without a deviation, would be certain of it: theirs is the prior's spread
     certain = (chosen.candidate == len(candidates) - 1) & (ratio == 0)
     choice = Choice(choose.gather(candidates, chosen.candidate), ratio, noise, certain)
     # the spread is stretched by how far off what was held out really is
-    drawn = posterior.draws(condition, prior, split.y, choice, settings.draws, request.seeds)
-    predicted = torch.stack([split.A_held(x) for x in drawn]).flatten(2).var(0) + noise.square()[:, None]  # (B, held)
+    drawn = posterior.draws(condition, prior, split.y, choice, settings.draws, request.seeds, view=split.A_held)
     missed = chosen.of(judged.errors).sqrt()  # (B, held)
-    missed[linearise.left_out(split.A_held, missed)] = torch.nan
-    stretch = posterior.stretch(missed / predicted.clamp(min=1e-12).sqrt())
+    errors = missed.masked_fill(linearise.left_out(split.A_held, missed), torch.nan)
+    stretch = posterior.stretch(errors, drawn.prior, drawn.noise + noise.square()[:, None])
     if not isinstance(split.A, LinearOperator):  # what is rounded to 0 is predicted too well, and says little of pixels
         stretch = stretch.clamp(min=1)
     by_default = chosen.candidate == default.candidate
@@ -146,8 +151,9 @@ def _finish(
     A, y, choice = request.A, request.y, verdict.choice
     condition = linearise.conditioner(A, prior.smooth)
     roughly = linearise.conditioner(A, prior.smooth, steps=1) if isinstance(A, Camera) else condition
-    samples = posterior.draws(roughly, prior, y, choice, request.settings.draws, request.seeds)
-    one = walk.finish(A, y, otherwise=posterior.nearest(A, y, choice.solutions))
+    drawn = posterior.draws(roughly, prior, y, choice, request.settings.draws, request.seeds)
+    searched = choice.solutions[: request.settings.samples]  # without the linear estimate
+    one = walk.finish(A, y, otherwise=posterior.nearest(A, y, searched))
 
     def mean(solutions: Tensor, default: Tensor) -> Tensor:
         """(B, C, H, W): of the solutions (S, B, C, H, W), with the one that finishes the default candidate (B,)."""
@@ -167,8 +173,8 @@ def _finish(
     return AutoResult(
         images=images,
         sharp=condition(y, one, choice.ratio).clamp(-1, 1),
-        samples=samples,
-        spread=samples.std(0) * verdict.stretch.view(-1, 1, 1, 1),
+        samples=drawn.samples,
+        spread=drawn.spread(verdict.stretch),
         tries=verdict.tries,
         evidence=_evidence(request, choice, verdict.evidence | parts),
         renders=renders,
@@ -190,6 +196,7 @@ def _by_default(request: Request, walk: Walk) -> AutoResult:
         choice = Choice(last, ratio, noise, certain=torch.zeros_like(noise, dtype=torch.bool))
         verdict = Verdict(choice, torch.zeros_like(noise), one > 0, one, choose.empty_table(), (), told)
         return _finish(request, walk, prior, (), verdict)
+    last = last[: settings.samples]  # without the linear estimate
     images = posterior.nearest(request.A, y, last)  # the mean of solutions does not solve a problem that is not linear
     choice = Choice(last, torch.zeros_like(noise), noise, certain=torch.zeros_like(noise, dtype=torch.bool))
     return AutoResult(

@@ -109,6 +109,10 @@ class Conditioner:
         """
         return images + self._deviation(y - self._A(images), ratio)
 
+    def about(self, images: Tensor) -> "Conditioner":
+        """Itself: what it says of a deviation does not depend on the images that it is from."""
+        return self
+
     @torch.no_grad()
     def noise(self, y: Tensor, images: Tensor, ratio: Tensor) -> Tensor:
         """Return the most likely standard deviation of the noise, (B,), if `ratio` is right.

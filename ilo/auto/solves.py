@@ -154,14 +154,17 @@ def iterate(
     gain: Tensor,
     tolerance: float = 1e-5,
     most: int = 200,
+    whole: bool = False,
 ) -> Tensor:
     """Solve (gram + ridge) x = b, (B, C, H, W) each, by conjugate gradients preconditioned by 1/(gain + ridge).
 
     A row that has converged is left as it is, whatever the others of its batch still need.
 
     Args:
-        gram: AᵀA, of coefficients. ridge: (B, C, H, W), positive. gain: (C, H, W), about the diagonal of `gram`.
+        gram: AᵀA, of coefficients. ridge: (B, C, H, W), positive. gain: (C, H, W) or (B, 1, 1, 1), about the diagonal
+            of `gram`.
         tolerance: of the residual, relative, in the norm of the preconditioner. most: iterations.
+        whole: `gram` takes all B rows at a time, each its own.
     """
     solution = torch.zeros_like(b)
     rows = torch.arange(len(b), device=b.device)
@@ -179,7 +182,11 @@ def iterate(
             rows = rows[going]
             parts = (x, residual, direction, energy, enough, inverse, ridge)
             x, residual, direction, energy, enough, inverse, ridge = (part[going] for part in parts)
-        image = gram(direction).addcmul_(ridge, direction)
+        if whole and len(rows) < len(b):
+            image = gram(torch.zeros_like(b).index_copy_(0, rows, direction))[rows]
+        else:
+            image = gram(direction)
+        image = image.addcmul(ridge, direction)
         step = energy / _dot(direction, image).clamp(min=1e-30)
         x.addcmul_(step, direction)
         residual.addcmul_(step, image, value=-1)

@@ -8,10 +8,11 @@ from torch import Tensor
 from ilo.auto.linearise import shared
 from ilo.auto.plan import Plan
 from ilo.generators.base import Generator, State
+from ilo.operators import LinearOperator
 from ilo.solver.copies import Copies
 from ilo.solver.history import status_of_rows
 from ilo.solver.inputs import frozen_run, words
-from ilo.solver.linear_start import linear_model, linear_starts
+from ilo.solver.linear_start import linear_images, linear_model, linear_starts
 from ilo.solver.loop import Step, Trace, Watch, progress_bar, run_round
 from ilo.solver.objectives import SquaredError
 from ilo.solver.rounds import SearchRound
@@ -21,7 +22,8 @@ from ilo.solver.rounds import SearchRound
 class Candidate:
     """The solutions at one point of the search, of which one candidate is the default.
 
-    images: (S, B, C, H, W) in [−1, 1]. radius: of the features' ball; None: no ball.
+    images: (S, B, C, H, W) in [−1, 1]; after those that were searched the linear estimate, where there is one. radius:
+    of the features' ball; None: no ball.
     """
 
     layer: int
@@ -36,6 +38,7 @@ class Walk:
 
     draws: latents, one for each of the solutions of each problem: they start there, or about the linear estimate.
     noise: standard deviation of the measurements'; 0: not known.
+    linear: (B, C, H, W), the linear estimate of the images, where the plan starts from the one of the latents.
     traces, rounds, status: of the last pass. evaluations: gradient evaluations per problem, of all passes.
     """
 
@@ -50,6 +53,7 @@ class Walk:
         self.rounds: list[str] = []
         self.status: list[str] = []
         self.evaluations = 0
+        self.linear: Tensor | None = None
 
     @property
     def stopped(self) -> bool:
@@ -65,6 +69,7 @@ class Walk:
             any_batch, seen = shared(A, y)
             model = linear_model(self._G, any_batch, noise=self._noise)
             state = linear_starts(self._G, model, seen, self._draws)
+            self.linear = linear_images(self._G, model, seen) if isinstance(A, LinearOperator) else None
         with progress_bar(sum(round_.steps for round_ in self.plan.rounds()), self._progress) as self._watch.bar:
             for round_ in self.plan.trunk:
                 if not self.stopped:
@@ -72,6 +77,9 @@ class Walk:
             for round_ in self.plan.leaves:
                 if not self.stopped:
                     self._round(A, repeated, round_, (state, layer), candidates)
+        if self.linear is not None:
+            # one solution more: searches share mistakes, and what is linear has others, so that the mean is nearer
+            candidates = [replace(c, images=torch.cat([c.images, self.linear[None]])) for c in candidates]
         return [*candidates[:-1], replace(candidates[-1], default=True)]
 
     def finish(self, A, y: Tensor, otherwise: Tensor) -> Tensor:

@@ -43,12 +43,18 @@ class LinearModel:
     measured_mean: Tensor = field(repr=False)
     factor: Tensor = field(repr=False)
 
-    def estimate(self, y: Tensor) -> Tensor:
-        """Return the estimates (B, p) of the latents that the measurements `y` (B, ...) were made of."""
+    def shares(self, y: Tensor) -> Tensor:
+        """Return (B, N): so much of each sample's deviation from the mean the estimate from `y` (B, ...) is made of.
+
+        They estimate whatever the samples have, their latents or their images.
+        """
         deviation = y.flatten(1) - self.measured_mean  # (B, m)
         likeness = (self.measured @ deviation.T).double()  # (N, B)
-        shares = torch.cholesky_solve(likeness, self.factor).to(deviation.dtype)
-        return self.latent_mean + shares.T @ self.latents
+        return torch.cholesky_solve(likeness, self.factor).to(deviation.dtype).T
+
+    def estimate(self, y: Tensor) -> Tensor:
+        """Return the estimates (B, p) of the latents that the measurements `y` (B, ...) were made of."""
+        return self.latent_mean + self.shares(y) @ self.latents
 
 
 @torch.no_grad()
@@ -99,6 +105,25 @@ def linear_model(
     likeness = (measured @ measured.T).double()  # (N, N); its trace is N times that of C_yy
     likeness.diagonal().add_(likeness.trace() / samples + samples * noise**2)
     return LinearModel(latents, measured, latent_mean, measured_mean, torch.linalg.cholesky(likeness))
+
+
+@torch.no_grad()
+def linear_images(G: Generator, model: LinearModel, y: Tensor, rng: Rng = 0) -> Tensor:
+    """Return the linear minimum-mean-square estimates (B, C, H, W) in [−1, 1] of the images that `y` measures.
+
+    It is what the samples' means and covariances of image and measurements say, without the generator between them.
+
+    Args:
+        model: `linear_model` of the operator that measured `y`, (B, ...).
+        rng: that of the model.
+    """
+    shares = model.shares(y)  # (B, N)
+    shares = shares + (1 - shares.sum(1, keepdim=True)) / shares.shape[1]  # of the images, not of their deviations
+    found, begin = torch.zeros(len(y), *G.image_shape, dtype=y.dtype, device=y.device), 0
+    for images in drawn_images(G, shares.shape[1], rng, "prior"):
+        found += torch.einsum("bn,nchw->bchw", shares[:, begin : begin + len(images)], images)
+        begin += len(images)
+    return found.clamp(-1, 1)
 
 
 def linear_start(

@@ -164,8 +164,8 @@ class AutoResult(Result):
         """Return (low, high), (B, C, H, W) each in [−1, 1]: between them a pixel's truth lies with probability `level`.
 
         images ± z·spread, z the normal quantile of `level`. How often the truth lies there is measured in
-        notebooks/experiments/12_auto.ipynb and 13_record.ipynb; less often where all solutions make the same mistake,
-        above all in a large region without measurements, as what is held out lies outside it.
+        notebooks/experiments/12_auto.ipynb and 13_record.ipynb; less often where all solutions make the same mistake
+        and nothing like what is missing can be held out, as with the colours of a grey image.
 
         ValueError for a level outside (0, 1).
         """

@@ -1,6 +1,6 @@
 """What `rounds="auto"` tried, chose and promised, held against the truth: for one recovery, not for a grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,13 +25,26 @@ def tries_by_truth(found: AutoResult, truth: Tensor) -> pd.DataFrame:
     return found.tries.assign(true_mse=torch.cat(errors).numpy())
 
 
-def coverage(found: AutoResult, truth: Tensor, names: Sequence[str], levels: Sequence[float] = LEVELS) -> pd.DataFrame:
-    """How much of each image's truth (B, C, H, W) lies between `found.interval(level)`: image, interval, inside."""
+def coverage(
+    found: AutoResult,
+    truth: Tensor,
+    names: Sequence[str],
+    levels: Sequence[float] = LEVELS,
+    regions: Mapping[str, Tensor] | None = None,
+) -> pd.DataFrame:
+    """How much of each image's truth (B, C, H, W) lies between `found.interval(level)`: image, region, interval,
+    inside; and crps, the score of image and spread, which has no level.
+
+    regions: masks (H, W) by name, such as `ilo.study.problems.face_regions`; None: the whole image, "all".
+    """
     parts = []
-    for level in levels:
-        low, high = (bound.cpu() for bound in found.interval(level))
-        inside = ((low <= truth.cpu()) & (truth.cpu() <= high)).flatten(1).double().mean(1)
-        parts.append(pd.DataFrame({"image": list(names), "interval": level, "inside": inside.numpy()}))
+    regions = {"all": torch.ones(truth.shape[-2:], dtype=torch.bool)} if regions is None else regions
+    for region, where in regions.items():
+        score = metrics.crps(found.images, found.spread, truth, where).numpy()
+        for level in levels:
+            inside = metrics.covered(*found.interval(level), truth, where).numpy()
+            rows = {"image": list(names), "region": region, "interval": level, "inside": inside, "crps": score}
+            parts.append(pd.DataFrame(rows))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -75,20 +88,29 @@ def draw_tries(tried: pd.DataFrame, image_layer: int, reach: float = 1.35) -> Fi
 
 
 def draw_coverage(within: pd.DataFrame) -> Figure:
-    """Draw what `coverage` found against the levels, a line for each task and kind of image (columns of `within`)."""
-    figure, axis = plt.subplots(figsize=(5.8, 4.6), layout="constrained")
-    tasks, kinds = (list(dict.fromkeys(within[column])) for column in ("task", "kind"))
-    for i, (task, kind) in enumerate((task, kind) for task in tasks for kind in kinds):
-        part = within[(within["task"] == task) & (within["kind"] == kind)]
-        mean = part.groupby("interval")["inside"].mean()
-        images = part["image"].nunique()
-        look = {"color": COLOURS[tasks.index(task)], "linestyle": ("-", "--", ":")[kinds.index(kind) % 3]}
-        label = f"{task}, {kind} ({'one image' if images == 1 else f'mean of {images}'})"
-        axis.plot(mean.index, mean, marker="os^Dvp"[i % 6], label=label, **look)
+    """Draw what `coverage` found against the levels: a panel for each region, a line for each task and kind of image.
+
+    within: rows of `coverage` with columns task and kind.
+    """
+    tasks, kinds, regions = (list(dict.fromkeys(within[column])) for column in ("task", "kind", "region"))
+    size = (5.8 if len(regions) == 1 else 3.6 * len(regions), 4.6)
+    figure, axes = plt.subplots(1, len(regions), figsize=size, sharey=True, squeeze=False, layout="constrained")
     ends = [min(within["interval"].min(), within["inside"].min()) - 0.03, 1]
-    axis.plot(ends, ends, color="black", linestyle=":", linewidth=1.2, label="as promised")
-    axis.set(xlabel="level of the interval", ylabel="pixels whose truth lies in it", ylim=(ends[0], 1.01))
-    figure.legend(loc="outside lower center", ncols=1, frameon=False)
+    for axis, region in zip(axes[0], regions, strict=True):
+        for i, (task, kind) in enumerate((task, kind) for task in tasks for kind in kinds):
+            part = within[(within["task"] == task) & (within["kind"] == kind) & (within["region"] == region)]
+            mean = part.groupby("interval")["inside"].mean()
+            images = part["image"].nunique()
+            look = {"color": COLOURS[tasks.index(task)], "linestyle": ("-", "--", ":")[kinds.index(kind) % 3]}
+            label = f"{task}, {kind} ({'one image' if images == 1 else f'mean of {images}'})"
+            axis.plot(mean.index, mean, marker="os^Dvp"[i % 6], label=label, **look)
+        axis.plot(ends, ends, color="black", linestyle=":", linewidth=1.2, label="as promised")
+        axis.set(xlabel="level of the interval", ylim=(ends[0], 1.01))
+        if len(regions) > 1:
+            axis.set_title(region)
+    axes[0, 0].set_ylabel("pixels whose truth lies in it")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(regions) // 2 + 1, frameon=False)
     return figure
 
 

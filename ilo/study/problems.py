@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ilo import operators
 from ilo.checks import check_callable, check_choice, check_count, check_fraction, check_number, check_positive
@@ -115,14 +116,24 @@ def _sensing(task: str, make: Callable, fraction: float | None, m: int | None, n
     return problem(task, fraction, noise)
 
 
-def _region(name: str, shape, rng) -> LinearOperator:
-    channels, height, width = shape
+def face_regions(height: int, width: int) -> dict[str, Tensor]:
+    """Masks (H, W), bool: the "eyes" and the "mouth" of a face framed as for `REGIONS`, and the "rest"."""
+    masks = {name: _inside(name, height, width) for name in ("eyes", "mouth")}
+    return {**masks, "rest": ~(masks["eyes"] | masks["mouth"])}
+
+
+def _inside(name: str, height: int, width: int) -> Tensor:
     top, bottom, left, right = REGIONS[name]
-    mask = torch.ones(height, width, dtype=torch.bool)
+    mask = torch.zeros(height, width, dtype=torch.bool)
     mask[
         round(top * height / 64) : round(bottom * height / 64), round(left * width / 64) : round(right * width / 64)
-    ] = 0
-    return operators.Inpainting(mask, channels)
+    ] = True
+    return mask
+
+
+def _region(name: str, shape, rng) -> LinearOperator:
+    channels, height, width = shape
+    return operators.Inpainting(~_inside(name, height, width), channels)
 
 
 # The levels at which reference rows are recorded, by task; the first of each is the one where one of a task will do.

@@ -1,0 +1,114 @@
+"""Holes are found by what no measurement sees, and what is held out beside them looks like them."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ilo import operators, study
+from ilo.auto import choose, holes
+from ilo.auto.plan import Auto
+
+SHAPE = (3, 32, 24)
+
+
+def masked(top: int, bottom: int, left: int, right: int, shape=SHAPE) -> operators.Inpainting:
+    mask = torch.ones(shape[1:], dtype=torch.bool)
+    mask[top:bottom, left:right] = False
+    return operators.Inpainting(mask, shape[0])
+
+
+OPERATORS = {
+    "hole": lambda: masked(8, 20, 6, 18),
+    "random": lambda: operators.RandomInpainting(SHAPE, keep=0.3),
+    "blur": lambda: operators.Blur(SHAPE, sigma=1.0),
+    "small": lambda: operators.Downsample(SHAPE, 4),
+    "Gaussian": lambda: operators.GaussianSensing(SHAPE, m=40),
+    "frequencies": lambda: operators.PartialFourier(SHAPE, m=40),
+    "blurred hole": lambda: masked(8, 20, 6, 18) @ operators.Blur(SHAPE, sigma=0.5),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_sensitivity_is_the_diagonal(name):
+    A = OPERATORS[name]()
+    exact = operators.matrix(A).square().sum(0).view(SHAPE).sum(0)
+    found = holes.sensitivity(A)
+    one_each = isinstance(A, operators.Inpainting)
+    torch.testing.assert_close(found, exact.to(found), rtol=1e-5 if one_each else 1.5, atol=1e-6)
+    assert found.mean().item() == pytest.approx(exact.mean().item(), rel=1e-5 if one_each else 0.15)
+
+
+def test_only_what_nothing_sees_is_unseen_and_only_regions_are_holes():
+    for name, make in OPERATORS.items():
+        A = make()
+        exact = operators.matrix(A).square().sum(0).view(SHAPE).sum(0)
+        hidden = holes.unseen(A)
+        assert torch.equal(hidden, exact < 0.01 * exact.max()) or name == "blurred hole", name
+        assert (holes.blocks_of(A, 0.1) is not None) == ("hole" in name), name
+    for problem in study.PROBLEMS:
+        if problem.task == "inpainting":
+            A = problem.operator((3, 64, 64), rng=1)
+            assert holes.blocks_of(A, 0.1) is None, problem
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(20, 40), st.integers(20, 40), st.integers(0, 30), st.integers(0, 30), st.integers(5, 16))
+def test_blocks_are_seen_squares_apart_and_no_more_than_asked_for(height, width, top, left, side):
+    hidden = torch.zeros(height, width, dtype=torch.bool)
+    hidden[top : top + side, left : left + side] = True
+    found = holes.blocks(hidden, 0.2)
+    if found is None:
+        return
+    assert not (found[hidden] > 0).any()
+    assert 0 < (found > 0).sum() <= 0.2 * (~hidden).sum()
+    sides = set()
+    for number in range(1, int(found.max()) + 1):
+        rows, columns = (found == number).nonzero(as_tuple=True)
+        high, wide = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+        assert len(rows) == high * wide
+        sides |= {int(high), int(wide)}
+        grown = torch.zeros_like(hidden)
+        grown[max(0, rows.min() - 1) : rows.max() + 2, max(0, columns.min() - 1) : columns.max() + 2] = True
+        assert set(found[grown].unique().tolist()) <= {0, number}, "two blocks touch"
+    assert sides == {holes.block_side(hidden, 0.2 * float((~hidden).sum()) / holes.FEWEST)}
+    assert torch.equal(found, holes.blocks(hidden, 0.2)), "always the same"
+
+
+def test_a_deeper_hole_gets_larger_blocks():
+    sides = []
+    for half in (3, 6, 9):
+        hidden = torch.zeros(64, 64, dtype=torch.bool)
+        hidden[32 - half : 32 + half, 32 - half : 32 + half] = True
+        sides.append(holes.block_side(hidden, 1e9))
+        assert sides[-1] <= 2 * half
+    assert sides == sorted(set(sides))
+    assert holes.block_side(hidden, 9.5) == 3, "as large as may be"
+    assert holes.block_side(torch.zeros(8, 8, dtype=torch.bool), 100) == 0
+
+
+@pytest.mark.parametrize("name", ["hole", "blurred hole"])
+def test_beside_a_hole_whole_blocks_are_held_out(name):
+    A = OPERATORS[name]()
+    y = torch.arange(2.0 * A.shape_out[0] * A.shape_out[1]).view(2, *A.shape_out)
+    split = choose.hold_out(A, y, Auto())
+    assert split.A.shape_out[0] + split.A_held.shape_out[0] == y[0].numel()
+    both = torch.cat([split.y, split.y_held], 1)
+    assert torch.equal(both.sort(1).values, y.flatten(1)), "each measurement is in one part"
+    where = split.A_held.adjoint(torch.ones_like(split.y_held)).abs().sum((0, 1)) > 1e-3
+    blocks = holes.blocks(holes.unseen(A), 0.1)
+    inside = where[blocks > 0].float().mean()
+    assert inside == 1
+    if name == "hole":
+        assert torch.equal(where, blocks > 0)
+        assert torch.equal(split.together, blocks.flatten()[split.A_held.units()])
+    x = torch.rand(2, *SHAPE)
+    torch.testing.assert_close(A(x).flatten(1)[:, holes.blocks_of(A, 0.1) > 0], split.A_held(x))
+
+
+def test_where_no_measurement_lies_in_a_block_there_are_none(monkeypatch):
+    A = operators.GaussianSensing(SHAPE, m=40)
+    hidden = torch.zeros(SHAPE[1:], dtype=torch.bool)
+    hidden[4:16, 4:16] = True
+    monkeypatch.setattr(holes, "unseen", lambda A: hidden)
+    assert holes.blocks_of(A, 0.1) is None
