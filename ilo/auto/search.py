@@ -218,7 +218,9 @@ def _evidence(request: Request, choice: Choice, told: dict[str, list]) -> pd.Dat
     noise = choice.noise if given or judged else torch.full_like(choice.noise, torch.nan)
     strange = familiarity(request.G, request.A, request.y, noise)
     said = [request.settings.noise] * problems if given else noise.tolist()  # as it was given, not as rounded
-    return evidence.table(**told, noise=said, noise_given=[given] * problems, familiar=strange.tolist())
+    # of the deviation's variance, in units of the generator's own
+    scale = (choice.ratio * choice.noise.clamp(min=choose.NO_NOISE).square()).tolist()
+    return evidence.table(**told, scale=scale, noise=said, noise_given=[given] * problems, familiar=strange.tolist())
 
 
 def _report(request: Request, walk: Walk, images: Tensor, noise: Tensor, stretch: Tensor) -> dict[str, Any]:
