@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilo.checks import check_count, check_kind
+from ilo.checks import check_count, check_kind, check_positive
 from ilo.generators.base import Generator, State
 from ilo.operators import Chain, Entries, Photons
 from ilo.recovery import recover
@@ -34,6 +34,7 @@ def robust_unsupervised(
     y: Tensor,
     *,
     steps: int = 150,
+    stride: float = 1.0,
     network: nn.Module | None = None,
     rng: int = 0,
     **options: Any,
@@ -52,10 +53,12 @@ def robust_unsupervised(
 
     Args:
         G, A, y: as in `ilo.recover`. steps: of each stage.
+        stride: factor of their length: 2 gets as far in half of the steps, less finely.
         network: (images, images) -> distance (B, 1, 1, 1). options: of `ilo.recover`.
     """
     check_kind(G, Generator, "G")
     check_count(steps, "steps")
+    check_positive(stride, "stride")
     objective = moved(Multiscale(A, y, network, seed_of(rng)), G)
     layers = range(min(len(RATES), G.num_layers))
     state = G.sample(256, 0, "prior")
@@ -64,7 +67,7 @@ def robust_unsupervised(
         with torch.no_grad():
             state, reached = G.run(state, reached, layer), layer
         unit = 1.0 if layer == 0 else _spread(G, state) / math.sqrt(_spread_of_latent(G))
-        rounds.append(Round(layer, steps, lr=RATES[layer] * unit, schedule=constant, optimiser=normalised))
+        rounds.append(Round(layer, steps, lr=stride * RATES[layer] * unit, schedule=constant, optimiser=normalised))
     start = {name: t.new_zeros(1, *t.shape[1:]) for name, t in G.sample(1, 0).items()}
     start = {name: t.expand(len(y), *t.shape[1:]).contiguous() for name, t in start.items()}
     return recover(G, A, y, rounds=rounds, objective=objective, start=start, rng=rng, **options)

@@ -98,9 +98,9 @@ def auto(A: Camera | LinearOperator, y: Tensor, *, G: Generator, rng: int, noise
 def robust(
     A: Camera | LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0
 ) -> Answer:
-    """`ilo.baselines.robust_unsupervised`, 3 × 150 steps."""
+    """`ilo.baselines.robust_unsupervised`, 3 × 150 steps; of a share of them as much longer ones."""
     steps = max(1, round(150 * share))
-    found = robust_unsupervised(G, A, y, steps=steps, rng=rng, progress=False)
+    found = robust_unsupervised(G, A, y, steps=steps, stride=150 / steps, rng=rng, progress=False)
     return Answer(found.images, {"evaluations": 3 * steps})
 
 
