@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -21,6 +22,7 @@ import ilo
 from ilo import baselines, generators, images, metrics, operators, study, theory
 from ilo.generators import Generator
 from ilo.rng import normal, stream
+from ilo.solver.summary import COLUMNS
 from ilo.solver.whitened import PriorRound
 
 from . import REFUSED, WORKED, Trial
@@ -279,6 +281,7 @@ def table() -> dict[str, tuple[Callable, dict[str, Any], dict[str, str]]]:
             {"classifier": "callable", "views": "index", "crop": "fraction", "noise": "noise", "rng": "rng"},
         ),
         "AutoResult.interval": (_interval, {"level": 0.9}, {"level": "probability"}),
+        "AutoResult.summary": (_summary, {"problem": 0}, {"problem": "layer"}),
         "load_result": (ilo.load_result, {"path": folder() / "a.png"}, {"path": "path"}),
         "Generator.sample": (G.sample, {"n": 2, "rng": 0}, {"n": "count", "rng": "rng"}),
         "Generator.run": (
@@ -618,9 +621,15 @@ def _interval(level):
     return ilo.AutoResult.interval(_Spread(), level)
 
 
+def _summary(problem):
+    return ilo.AutoResult.summary(_Spread(), problem)
+
+
 class _Spread:
     images = torch.zeros(1, *SHAPE)
     spread = torch.zeros(1, *SHAPE)
+    status = ("converged",)
+    evidence = pd.DataFrame({name: [0.0] for name in COLUMNS})
 
 
 def outcome(function: Callable, right: dict[str, Any], argument: str, value: Any) -> str | None:
