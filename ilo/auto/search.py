@@ -3,8 +3,8 @@
 1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`).
 2. Walk: on the rest, several solutions are searched side by side, from latents about the linear estimate: the latent
    first, then the features of layer 1 in whitened coordinates, then those of layer 2 in an l1 ball (`ilo.auto.plan`).
-   Many short searches: their mean gains more than longer ones do. At checkpoints along the way the mean of the
-   solutions is a candidate, and so is the generator's mean image (`ilo.auto.walk`).
+   At checkpoints along the way the mean of the solutions is a candidate, and so is the generator's mean image
+   (`ilo.auto.walk`).
 3. Judge: what a candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image
    itself, at several scales (`ilo.auto.smooth`). The candidate with the least error on what was held out is chosen,
    problem by problem; but where it leads the default by no more than noise and the choice of the held-out part do by
