@@ -28,7 +28,7 @@ class Auto:
         draws: samples of the posterior to return, at least 2.
     """
 
-    budget: int = 520
+    budget: int = 480
     samples: int = 4
     held_out: float = 0.1
     noise: float | None = None
@@ -112,4 +112,4 @@ def plan_for(G: Generator) -> Plan:
     if G.num_layers == 2:
         return Plan((first,), (second,), linear_start=True)
     last = Round(2, steps=30, lr=0.03, radius=RADIUS)
-    return Plan((first, second), (last,), finish=(second, replace(last, steps=40)), linear_start=True)
+    return Plan((first, second), (last,), finish=(replace(last, steps=40),), linear_start=True)

@@ -12,7 +12,7 @@
 4. Finish: the deviation of the chosen candidate is fitted to all measurements, or the whole setting is (`Auto.refit`);
    samples of the posterior and their spread come from the same solutions (`ilo.auto.posterior`). The mean of several
    solutions has the least squared error, and is blurred where they disagree: so that there is a picture as well,
-   `AutoResult.sharp` is one solution more, the searches of layers 1 and 2 going on from the mean of the solutions'
+   `AutoResult.sharp` is one solution more, the search of the last layer going on from the mean of the solutions'
    *features*, on all measurements. Where the default candidate was chosen it has a share in the mean, too.
 """
 
