@@ -29,8 +29,8 @@ class Auto:
         draws: samples of the posterior to return, at least 2.
     """
 
-    budget: int = 600
-    samples: int = 5
+    budget: int = 480
+    samples: int = 4
     held_out: float = 0.1
     noise: float | None = None
     refit: bool = False
@@ -101,17 +101,16 @@ def plan_for(G: Generator) -> Plan:
     if G.num_layers == 1:
         return Plan((), (Round(0, steps=100, lr=0.1),), linear_start=True)
     start = G.sample(1, 0)
-    first = Round(0, steps=36, lr=0.1)
+    first = Round(0, steps=40, lr=0.1)
     if set(start) == {"features"}:
-        second = PriorRound(prior=feature_prior(G, 1), steps=34, lr=0.1, from_mean=False)
+        second = PriorRound(prior=feature_prior(G, 1), steps=40, lr=0.1, from_mean=False)
     elif {"latents", "styles"} & set(G.run(start, 0, 1)):
         *middle, last = style_rounds(G)
         wider = replace(last, radius={name: 3 * r for name, r in last.radius.items()})
         return Plan((*csgm_rounds(G), *middle), (wider, last), finish=(replace(last, steps=2 * last.steps),))
     else:
-        second = Round(1, steps=34, lr=0.05)
+        second = Round(1, steps=40, lr=0.05)
     if G.num_layers == 2:
         return Plan((first,), (second,), linear_start=True)
-    last = Round(2, steps=25, lr=0.03, radius=RADIUS)
-    finish = (replace(second, steps=55), replace(last, steps=70))
-    return Plan((first, second), (last,), finish, linear_start=True)
+    last = Round(2, steps=30, lr=0.03, radius=RADIUS)
+    return Plan((first, second), (last,), finish=(replace(last, steps=40),), linear_start=True)

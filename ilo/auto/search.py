@@ -3,9 +3,8 @@
 1. Hold out: a part of the measurements is put aside (`ilo.auto.choose`), beside holes in blocks (`ilo.auto.holes`).
 2. Walk: on the rest, several solutions are searched side by side, from latents about the linear estimate: the latent
    first, then the features of layer 1 in whitened coordinates, then those of layer 2 in an l1 ball (`ilo.auto.plan`).
-   Many short searches: their mean gains more than longer ones do. At checkpoints along the way the mean of the
-   solutions, the linear estimate of the image counted as one more, is a candidate, and so is the generator's mean
-   image (`ilo.auto.walk`).
+   At checkpoints along the way the mean of the solutions, the linear estimate of the image counted as one more, is a
+   candidate, and so is the generator's mean image (`ilo.auto.walk`).
 3. Judge: what a candidate leaves unexplained is taken for a smooth deviation from the range, a round on the image
    itself, at several scales (`ilo.auto.smooth`). The candidate with the least error on what was held out is chosen,
    problem by problem; but where it leads the default by no more than noise and the choice of the held-out part do by
@@ -13,7 +12,7 @@
 4. Finish: the deviation of the chosen candidate is fitted to all measurements, or the whole setting is (`Auto.refit`);
    samples of the posterior and their spread come from the same solutions (`ilo.auto.posterior`). The mean of several
    solutions has the least squared error, and is blurred where they disagree: so that there is a picture as well,
-   `AutoResult.sharp` is one solution more, the searches of layers 1 and 2 going on from the mean of the solutions'
+   `AutoResult.sharp` is one solution more, the search of the last layer going on from the mean of the solutions'
    *features*, on all measurements. Where the default candidate was chosen it has a share in the mean, too.
 """
 
