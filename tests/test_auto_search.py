@@ -432,9 +432,9 @@ def test_samples_have_the_posterior_of_dense_algebra():
         torch.testing.assert_close(draws.spread(torch.ones(1)).flatten(), expected, rtol=0.07, atol=0)
         by_noise = s * gain.square().sum(1).sqrt()
         torch.testing.assert_close(draws.noise.flatten().sqrt(), by_noise, rtol=0.1, atol=1e-9)
-        measured = posterior.draws(Conditioner(A, smooth), prior, y, choice, 2000, [0], view=A)
+        measured = posterior.draws(Conditioner(A, smooth), prior, y, choice, 500, [0], view=A)
         expected = (M @ (K - gain @ M @ K) @ M.T).diagonal()
-        torch.testing.assert_close((measured.prior + measured.noise).flatten(), expected, rtol=0.15, atol=0)
+        torch.testing.assert_close((measured.prior + measured.noise).flatten(), expected, rtol=0.25, atol=0)
 
 
 @pytest.mark.parametrize("count", [2, 4, 5])
