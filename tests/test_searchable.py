@@ -42,7 +42,7 @@ def test_it_begins_as_the_dcgan_with_fewer_channels(training, dcgan):
     """Its images are the teacher's but for what the channels left out added."""
     model = decoder_layers()
     z = dcgan.sample(64, 0)["features"]
-    training.network.begin_as(model, dcgan, z)
+    training.network.begin_as(model, dcgan, z, 0)
     with torch.no_grad():
         image, real = model(z), dcgan(z)
     assert (image - real).square().mean() < 0.5 * (real - real.mean(0)).square().mean()
@@ -51,7 +51,7 @@ def test_it_begins_as_the_dcgan_with_fewer_channels(training, dcgan):
 
 def test_every_split_of_it_gives_the_image(training, dcgan):
     model = decoder_layers()
-    training.network.begin_as(model, dcgan, dcgan.sample(16, 0)["features"])
+    training.network.begin_as(model, dcgan, dcgan.sample(16, 0)["features"], 0)
     G = decoder(model.state_dict())
     assert (G.num_layers, G.image_shape) == (5, (3, 64, 64))
     state = G.sample(2, 0)

@@ -137,8 +137,8 @@ def test_it_says_where_nothing_judged(G):
     assert math.isnan(said.held_out_mse)
     assert math.isnan(said.noise), "what is assumed is not estimated"
     assert any("no measurement was held out" in warning for warning in said.warnings)
-    with pytest.warns(UserWarning, match="no LinearOperator"):
-        result = ilo.recover(G, lambda x: x.square(), torch.zeros(1, *SHAPE), rounds=FEW)
+    with pytest.warns(UserWarning, match="cannot be linearised"):
+        result = ilo.recover(G, lambda x: x.relu().round(), torch.zeros(1, *SHAPE), rounds=FEW)
     assert "the default setting, unjudged" in str(result.summary())
 
 

@@ -215,7 +215,7 @@ def _evidence(request: Request, choice: Choice, told: dict[str, list]) -> pd.Dat
     given, problems = request.settings.noise is not None, len(request.y)
     judged = not math.isnan(told["held_out_mse"][0])  # else a noise that is not given is not estimated either
     noise = choice.noise if given or judged else torch.full_like(choice.noise, torch.nan)
-    strange = familiarity(request.G, request.A, request.y, noise)
+    strange = familiarity(request.G, *linearise.shared(request.A, request.y), noise)
     said = [request.settings.noise] * problems if given else noise.tolist()  # as it was given, not as rounded
     # of the deviation's variance, in units of the generator's own
     scale = (choice.ratio * choice.noise.clamp(min=choose.NO_NOISE).square()).tolist()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ilo.arithmetic import repeatable
 from ilo.files import written_atomically
 from ilo.generators import load
 from ilo.generators.decoder_layers import Z_DIM, decoder_layers
@@ -60,7 +61,7 @@ def begin(rng: int, device: str, path: Path) -> Run:
     G = load("dcgan-digiface64")
     model, encoder = decoder_layers(), Encoder(rng)
     z = G.sample(1024, rng, "prior")["features"]
-    begin_as(model, G, z)
+    begin_as(model, G, z, rng)
     with torch.no_grad():
         scale = _scales(features_of(model, z)[:-1])
     model, encoder = model.to(device), encoder.to(device)
@@ -102,7 +103,7 @@ def stepper(
         for group, lr in zip(run.optimiser.param_groups, LR.values(), strict=True):
             group["lr"] = lr * _pace(run.step, steps)
         g = stream(rng, "order", run.step)
-        with half:
+        with repeatable(), half:
             if run.step < copying:
                 losses, loss = _copying(run, perceptual, *drawn(BATCH, g))
             else:

@@ -18,8 +18,8 @@ OF_ENCODER = (3, 64, 128, 192, 320)
 
 
 @torch.no_grad()
-def begin_as(model: nn.Sequential, G: Generator, z: Tensor) -> None:
-    """Fill `model` from the DCGAN `G`, normalisations folded into the weights.
+def begin_as(model: nn.Sequential, G: Generator, z: Tensor, rng: int) -> None:
+    """Fill `model` from the DCGAN `G`, normalisations folded into the weights; what that has not is drawn from `rng`.
 
     Of each layer's channels those are kept that add most to the next one: by the mean square of their features over the
     latents z (N, 100), times the squared norm of the weights that read them.
@@ -44,6 +44,9 @@ def begin_as(model: nn.Sequential, G: Generator, z: Tensor) -> None:
         if branch is not None:
             branch.weight.zero_()
             branch.bias.zero_()
+    fine = model[-1].fine
+    fine.weight.copy_(torch.randn(fine.weight.shape, generator=stream(rng, "weights", 3)) / math.sqrt(WIDTHS[-1] * 4))
+    fine.bias.zero_()
 
 
 class Encoder(nn.Module):
