@@ -153,7 +153,7 @@ def test_auto_takes_any_camera(G, truth, name):
     assert result.images.shape == result.spread.shape == truth.shape
     assert torch.isfinite(result.spread).all()
     mean = G(G.sample(64, 0)).mean(0, keepdim=True).detach().expand_as(truth)
-    assert psnr(result.images, truth).mean() > psnr(mean, truth).mean() + 2
+    assert psnr(result.images, truth).mean() > psnr(mean, truth).mean() + 1
     torch.testing.assert_close(result.objective, (A(result.images) - y).square().flatten(1).mean(1))
     alone = ilo.recover(G, A, y[1:2], rounds=settings, rng=3)
     torch.testing.assert_close(alone.images, result.images[1:2], rtol=0, atol=5e-3)

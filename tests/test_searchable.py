@@ -61,6 +61,18 @@ def test_every_split_of_it_gives_the_image(training, dcgan):
             assert torch.equal(tail(head(state)), G(state))
 
 
+def test_units_change_no_image(training, dcgan):
+    model = decoder_layers()
+    z = dcgan.sample(4, 0)["features"]
+    training.network.begin_as(model, dcgan, z, 0)
+    other = decoder_layers()
+    other.load_state_dict(training.loop.in_units(model.state_dict()))
+    with torch.no_grad():
+        assert torch.allclose(model(z), other(z), atol=1e-5)
+        assert torch.allclose(other[0](z), 2 * model[0](z), rtol=1e-5)
+        assert torch.allclose(other[:2](z), 8 * model[:2](z), rtol=1e-3, atol=1e-4)
+
+
 def test_photographs_are_drawn_alike_for_one_stream_and_otherwise_for_another(training, photos):
     seen, left_out = training.portraits.split(training.portraits.read_portraits(photos))
     assert (len(seen), len(left_out)) == (5, training.portraits.LEFT_OUT)

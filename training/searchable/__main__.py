@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from ilo.files import written_atomically
-from training.searchable.loop import Run, begin, stepper
+from training.searchable.loop import Run, begin, in_units, stepper
 from training.searchable.portraits import Portraits, read_portraits, split
 
 SEED = 0
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file of the averaged weights")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/training/searchable64.pt"))
     parser.add_argument("--copying", type=int, default=600, help="steps that copy the DCGAN")
-    parser.add_argument("--steps", type=int, default=10500, help="steps in all, of 32 images")
+    parser.add_argument("--steps", type=int, default=14000, help="steps in all, of 32 images")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     portraits = Portraits(split(read_portraits(args.portraits))[0])
@@ -42,7 +42,9 @@ def main() -> None:
 
 def export(run: Run, path: Path) -> None:
     """Write the averaged weights in half precision."""
-    weights = {name: value.detach().cpu().half().contiguous() for name, value in run.average.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().half().contiguous() for name, value in in_units(run.average.state_dict()).items()
+    }
     with written_atomically(path) as temporary:
         save_file(weights, temporary)
 

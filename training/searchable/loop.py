@@ -9,7 +9,7 @@ Step k draws from a stream of its own, so that a run that was killed goes on fro
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,8 @@ EMA = 0.999
 SQUARED_ERROR = (6.0, 10.0, 10.0)  # its weight beside LPIPS, by how deep the image is searched
 LATENT = 1.5e-4  # weight of the Kullback–Leibler divergence, in nats
 DEVIATION = 5e-6  # weight of the l1 norms
-RADII = (200.0, 2000.0)  # of the l1 balls, drawn log-uniformly
+RADII = (200.0, 2000.0)  # of the l1 balls, drawn log-uniformly, in the units of the file
+UNITS = (2.0, 8.0)  # what the inputs of layers 1 and 2 are multiplied by in the file: there the paper's 1000 is right
 STATEFUL = ("model", "average", "encoder", "optimiser")
 
 
@@ -127,6 +128,19 @@ def _pace(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 200) * min(1.0, max(0.02, left))
 
 
+def in_units(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a generator that draws the same images, the inputs of its layers 1 and 2 times `UNITS`.
+
+    What a ReLU gives can be had in any unit; that of the file makes the radii and rates of `ilo.paper_rounds` fit.
+    """
+    weights = dict(weights)
+    for layer, unit in enumerate(UNITS):
+        for name in (f"{layer}.up.weight", f"{layer}.up.bias"):
+            weights[name] = weights[name] * unit
+        weights[f"{layer + 1}.up.weight"] = weights[f"{layer + 1}.up.weight"] / unit
+    return weights
+
+
 def _copying(run: Run, perceptual: nn.Module, z: Tensor, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     image = run.model(z).float()
     _, small = run.encoder(real)
@@ -145,9 +159,9 @@ def _fitting(run: Run, perceptual: nn.Module, x: Tensor, g: torch.Generator) -> 
     fine, small = encoder(x)
     z, divergence = _latent(encoder.latent(small.flatten(1)).float(), g)
     first = model[0](z)
-    at_1 = _inside(encoder.at_1(torch.cat([small, first.detach()], 1)).float(), g) * _where(depth >= 1)
+    at_1 = _inside(encoder.at_1(torch.cat([small, first.detach()], 1)).float(), g, UNITS[0]) * _where(depth >= 1)
     second = model[1](first + at_1)
-    at_2 = _inside(encoder.at_2(torch.cat([fine, second.detach()], 1)).float(), g) * _where(depth == 2)
+    at_2 = _inside(encoder.at_2(torch.cat([fine, second.detach()], 1)).float(), g, UNITS[1]) * _where(depth == 2)
     third = model[2](second + at_2)
     fourth = model[3](third)
     image = model[4](fourth).float()
@@ -170,10 +184,10 @@ def _latent(guess: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return z, 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean()
 
 
-def _inside(v: Tensor, g: torch.Generator) -> Tensor:
+def _inside(v: Tensor, g: torch.Generator, unit: float) -> Tensor:
     """Each deviation scaled into an l1 ball of a radius of its own: all of its entries, so that all learn."""
     low, high = (torch.tensor(r).log() for r in RADII)
-    radius = (torch.rand(len(v), generator=g) * (high - low) + low).exp().to(v)
+    radius = (torch.rand(len(v), generator=g) * (high - low) + low).exp().to(v) / unit
     return v * _where(radius / v.flatten(1).abs().sum(1).clamp(min=1e-6)).clamp(max=1)
 
 
