@@ -307,7 +307,7 @@ MISTAKES = {
     "measured pixels": (["recover", "{photo}", "--measured"], "--mask"),
     "noise known": (["recover", "{photo}", "--noise-known", "-1"], "--noise-known is a standard deviation"),
     "budget of none": (["recover", "{photo}", "--budget", "0"], "budget must be"),
-    "budget too small": (["recover", "{photo}", "--budget", "5"], "16"),
+    "budget too small": (["recover", "{photo}", "--budget", "5"], "12"),
     "budget of csgm": (["recover", "{photo}", "--rounds", "csgm", "--budget", "5"], "--budget cannot go with"),
     "samples of whitened": (["recover", "{photo}", "--rounds", "whitened", "--samples", "5"], "only with auto"),
     "measured size": (["recover", "{photo}", "--task", "superres", "--measured"], "16×16"),

@@ -9,7 +9,7 @@ List the generators that have a name: pixels, format, size, licence, and whether
 """
 
 
-OURS = (("decoder-portraits64", 64, "decoder", 5), ("stylegan2-faces32", 32, "StyleGAN2", 2))
+OURS = (("stylegan2-faces32", 32, "StyleGAN2", 2),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,6 @@ from ilo.provenance import checkout
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 COMMITTED = {  # the files of data/weights, by their sha256
-    "decoder-portraits64": "0" * 64,
     "stylegan2-faces32": "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081",
 }
 NAMES = ("dcgan-digiface64", *COMMITTED)
@@ -32,19 +31,15 @@ def load(
     ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
     fetched on first use.
 
-    ``"decoder-portraits64"``: 64×64 faces, five layers, trained on photographs so that each of its layers can be
-    searched.
-
     ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws.
-
-    These two lie in data/weights of the repository, whose README says how they were trained, and for what use.
+    It lies in data/weights of the repository, whose README says how it was trained, and for what use.
 
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
 
     Anything else is the path of a checkpoint: StyleGAN3 (NVIDIA's .pkl), StyleGAN2 (NVIDIA's .pkl of PyTorch or of
     TensorFlow, rosinality's .pt), the first StyleGAN (PULSE's, lernapparat's, rosinality's, genforce's, NVIDIA's .pkl
-    of TensorFlow), BigGAN-PyTorch's .pth, or any of them as safetensors, recognised by what the file holds; nothing in
+    of TensorFlow), BigGAN-PyTorch's .pth, a decoder of ours (training/searchable), or any of them as safetensors, recognised by what the file holds; nothing in
     it is run (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
     `options` go to its builder: space, truncation (all StyleGANs), noise (`stylegan1`, `stylegan2`), label
     (`stylegan2`, `stylegan3`, `biggan`), truncated, epsilon (`stylegan1`).
