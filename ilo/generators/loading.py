@@ -31,16 +31,16 @@ def load(
     ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
     fetched on first use.
 
-    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws.
-    It lies in data/weights of the repository, whose README says how it was trained, and for what use.
+    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws; in
+    data/weights of the repository, which says how and for what use.
 
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
 
     Anything else is the path of a checkpoint: StyleGAN3 (NVIDIA's .pkl), StyleGAN2 (NVIDIA's .pkl of PyTorch or of
     TensorFlow, rosinality's .pt), the first StyleGAN (PULSE's, lernapparat's, rosinality's, genforce's, NVIDIA's .pkl
-    of TensorFlow), BigGAN-PyTorch's .pth, a decoder of ours (training/searchable), or any of them as safetensors, recognised by what the file holds; nothing in
-    it is run (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
+    of TensorFlow), BigGAN-PyTorch's .pth, or any of them as safetensors, or a decoder of ours
+    (training/searchable), recognised by what the file holds; nothing in it is run (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
     `options` go to its builder: space, truncation (all StyleGANs), noise (`stylegan1`, `stylegan2`), label
     (`stylegan2`, `stylegan3`, `biggan`), truncated, epsilon (`stylegan1`).
 
