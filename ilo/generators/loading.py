@@ -40,7 +40,8 @@ def load(
     Anything else is the path of a checkpoint: StyleGAN3 (NVIDIA's .pkl), StyleGAN2 (NVIDIA's .pkl of PyTorch or of
     TensorFlow, rosinality's .pt), the first StyleGAN (PULSE's, lernapparat's, rosinality's, genforce's, NVIDIA's .pkl
     of TensorFlow), BigGAN-PyTorch's .pth, or any of them as safetensors, or a decoder of ours
-    (training/searchable), recognised by what the file holds; nothing in it is run (`ilo.generators.checkpoints`). PULSE's StyleGAN is two files: mapping=PATH names the second.
+    (training/searchable), recognised by what the file holds; nothing in it is run (`ilo.generators.checkpoints`).
+    PULSE's StyleGAN is two files: mapping=PATH names the second.
     `options` go to its builder: space, truncation (all StyleGANs), noise (`stylegan1`, `stylegan2`), label
     (`stylegan2`, `stylegan3`, `biggan`), truncated, epsilon (`stylegan1`).
 
