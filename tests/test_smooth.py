@@ -93,7 +93,7 @@ def test_the_conditional_mean_is_that_of_dense_algebra(prior, name):
 
 
 def test_no_scale_moves_nothing_and_problems_do_not_mix(prior):
-    for name in ("inpainting", "identity"):
+    for name in ("inpainting", "identity", "blur", "Gaussian"):
         A = OPERATORS[name]().double()
         truth, mean = images(4)[2:], images(4)[:2]
         condition = Conditioner(A, prior)
@@ -101,6 +101,8 @@ def test_no_scale_moves_nothing_and_problems_do_not_mix(prior):
         torch.testing.assert_close(both[0], mean[0])
         one = condition(A(truth)[1:], mean[1:], torch.tensor([100.0], dtype=torch.float64))
         torch.testing.assert_close(both[1:], one, rtol=1e-6, atol=1e-6)
+        none = condition(A(truth), mean, torch.zeros(2, dtype=torch.float64))
+        assert torch.equal(none, mean)
 
 
 @pytest.mark.parametrize("name", ["inpainting", "half", "hole", "identity"])

@@ -127,6 +127,8 @@ class Conditioner:
         """(B, C, H, W): the conditional mean of the deviation, given what is left of the measurements."""
         moved = torch.zeros(len(rest), *self._A.shape_in, dtype=rest.dtype, device=rest.device)
         chosen = (ratio > 0).nonzero().flatten()
+        if len(chosen) == 0:
+            return moved
         if self._pixels is not None or self.direct:
             for value in ratio[chosen].unique().tolist():
                 rows = (ratio == value).nonzero().flatten()
