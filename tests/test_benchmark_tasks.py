@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ilo import baselines, operators
+from ilo import baselines, generators, operators
 from ilo.baselines.robust import Multiscale, Normalised, predicted
 from ilo.operators import measure
 from ilo.rng import stream
@@ -77,13 +77,14 @@ def test_predicted_noise_has_the_moments_of_what_is_drawn():
 
 
 @pytest.mark.slow
-def test_three_stages_fit_what_was_measured(dcgan):
-    x = dcgan(dcgan.sample(2, 5)).detach()
-    A = operators.Downsample(dcgan.image_shape, 2)
+def test_three_stages_fit_what_was_measured():
+    G = generators.load("dcgan-digiface64", dtype=torch.float64)  # steps so long make much of rounding
+    x = G(G.sample(2, 5)).detach()
+    A = operators.Downsample(G.image_shape, 2).double()
     y = A(x)
-    found = baselines.robust_unsupervised(dcgan, A, y, steps=10, stride=5.0, rng=0, progress=False)
+    found = baselines.robust_unsupervised(G, A, y, steps=10, stride=5.0, rng=0, progress=False)
     assert [r.layer for r in found.rounds] == [0, 1, 2]
     values = torch.stack([r.objective for r in found.rounds])
     assert (values.diff(dim=0) <= 0).all(), "each stage begins where the one before ended"
-    again = baselines.robust_unsupervised(dcgan, A, y[:1], steps=10, stride=5.0, rng=0, progress=False)
-    torch.testing.assert_close(again.images, found.images[:1], rtol=0, atol=1e-2)
+    again = baselines.robust_unsupervised(G, A, y[:1], steps=10, stride=5.0, rng=0, progress=False)
+    torch.testing.assert_close(again.images, found.images[:1], rtol=0, atol=1e-6)
