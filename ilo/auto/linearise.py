@@ -109,15 +109,11 @@ class LinearisedConditioner:
         prior = self._prior
         probe = normal(0, 1, jacobian.shape_in, purpose="probe", dtype=rest.dtype, device=rest.device).sign()
         gain = jacobian(probe.expand(len(rest), *jacobian.shape_in)).square().flatten(1).sum(1) / probe.numel()
-
-        def gram(c: Tensor) -> Tensor:
-            return prior.analyse(jacobian.adjoint(jacobian(prior.synthesise(c))))
-
         view = ratio.view(-1, 1, 1, 1)
         ridge = 1 / (view * prior.spectrum).clamp(min=1e-30)
         b = torch.where(view > 0, prior.analyse(jacobian.adjoint(rest)), 0.0)
         gain = gain.clamp(min=1e-12).view(-1, 1, 1, 1)
-        return prior.synthesise(iterate(gram, b, ridge, gain, **self._iterations, whole=True))
+        return prior.synthesise(iterate(prior.gram(jacobian), b, ridge, gain, **self._iterations, whole=True))
 
     def about(self, images: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """What `Conditioner` is to the Jacobian at `images` (B, C, H, W), of each row its own: linear."""

@@ -11,6 +11,7 @@ K is the covariance of a field whose correlation falls exponentially with distan
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -49,6 +50,10 @@ class SmoothPrior:
     def covariance(self, x: Tensor) -> Tensor:
         """K x, (B, C, H, W)."""
         return self.synthesise(self.spectrum * self.analyse(x))
+
+    def gram(self, A: LinearOperator) -> Callable[[Tensor], Tensor]:
+        """AᵀA in the basis: of coefficients (B, C, H, W)."""
+        return lambda c: self.analyse(A.adjoint(A(self.synthesise(c))))
 
     def sample(self, n: int, rng: Rng) -> Tensor:
         """Draw n fields (n, C, H, W) from N(0, K); field i does not depend on n."""
@@ -188,10 +193,7 @@ class Conditioner:
     def _iterate(self, rest: Tensor, ratio: Tensor) -> Tensor:
         """Solve (Aᵀ A + (ratio · K)⁻¹) d = Aᵀ rest in the basis where K is diagonal; ratio > 0."""
         prior, A = self._prior, self._A
-
-        def gram(c: Tensor) -> Tensor:
-            return prior.analyse(A.adjoint(A(prior.synthesise(c))))
-
+        gram = prior.gram(A)
         if self._gains is None:
             self._gains = gains(gram, prior.spectrum)
         ridge = 1 / (ratio.view(-1, 1, 1, 1) * prior.spectrum).clamp(min=1e-30)

@@ -142,10 +142,10 @@ class LinearOperator(nn.Module):
                 raise ValueError(f"the {what} are on {x.device} but {name} is on {held.device}: use A.to(x.device)")
 
 
-class Composition(LinearOperator):
-    """outer ∘ inner: measures outer(inner(x)). Written ``outer @ inner``."""
+class Composed:
+    """outer ∘ inner, whatever kind of operator the two make: what `Composition` and `Chain` have in common."""
 
-    def __init__(self, outer: LinearOperator, inner: LinearOperator):
+    def __init__(self, outer, inner):
         if outer.shape_in != inner.shape_out:
             raise ValueError(
                 f"outer @ inner needs the shape that inner measures, {inner.shape_out}, "
@@ -154,8 +154,8 @@ class Composition(LinearOperator):
         super().__init__(inner.shape_in, outer.shape_out)
         self.outer, self.inner = outer, inner
 
-    def rows(self, index: Tensor | Sequence[int]) -> LinearOperator:
-        return Composition(self.outer.rows(index), self.inner)
+    def rows(self, index: Tensor | Sequence[int]):
+        return type(self)(self.outer.rows(index), self.inner)
 
     def units(self) -> Tensor:
         return self.outer.units()
@@ -165,6 +165,10 @@ class Composition(LinearOperator):
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
+
+
+class Composition(Composed, LinearOperator):
+    """outer ∘ inner: measures outer(inner(x)). Written ``outer @ inner``."""
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.adjoint(y))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ilo.checks import check_callable, check_kind
-from ilo.operators.base import LinearOperator, check_index
+from ilo.operators.base import Composed, LinearOperator, check_index
 from ilo.operators.pixels import Entries
 from ilo.rng import Rng, seed_of, stream
 
@@ -57,12 +57,9 @@ class Camera(nn.Module):
         """Return (camera, measurements) without what is known of single problems, so that it takes any batch."""
         return self, y
 
-    def units(self) -> Tensor:
-        """Return the number of the unit of every entry of the flattened output, (M,): see `LinearOperator.units`."""
-        size = math.prod(self.shape_out[1:]) if len(self.shape_out) > 1 else self.shape_out[0]
-        return torch.arange(math.prod(self.shape_out)) % size
-
-    split = LinearOperator.split  # asks for the units alone
+    # what is measured together, and its division at random: both ask for the shape and the units alone
+    units = LinearOperator.units
+    split = LinearOperator.split
 
     def rows(self, index: Tensor | Sequence[int]) -> "Camera":
         """Return the camera that measures only the entries `index` of the flattened output, (B, len(index))."""
@@ -80,8 +77,7 @@ class Camera(nn.Module):
     def __rmatmul__(self, outer: LinearOperator) -> "Camera":
         return Chain(outer, self) if isinstance(outer, LinearOperator) else NotImplemented
 
-    def extra_repr(self) -> str:
-        return f"{self.shape_in} -> {self.shape_out}"
+    extra_repr = LinearOperator.extra_repr
 
     def _forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define _forward(x): (B, *shape_in) -> (B, *shape_out)")
@@ -134,21 +130,12 @@ class Part(Camera):
         return self.full(x).flatten(1).index_select(1, self.index)
 
 
-class Chain(Camera):
+class Chain(Composed, Camera):
     """outer ∘ inner, cameras or linear operators: measures outer(inner(x)). Written ``outer @ inner``.
 
     Drawn measurements have the noise of both: ``photons @ lens`` counts photons behind the lens, ``mask @ jpeg @ …``
     hides part of a compressed picture.
     """
-
-    def __init__(self, outer: Camera | LinearOperator, inner: Camera | LinearOperator):
-        if outer.shape_in != inner.shape_out:
-            raise ValueError(
-                f"outer @ inner needs the shape that inner measures, {inner.shape_out}, "
-                f"to be the one that outer takes, {outer.shape_in}"
-            )
-        super().__init__(inner.shape_in, outer.shape_out)
-        self.outer, self.inner = outer, inner
 
     def draw(self, x: Tensor, rng: Rng | Sequence[int] = 0) -> Tensor:
         seeds = sample_seeds(rng, len(x))
@@ -173,18 +160,6 @@ class Chain(Camera):
     @property
     def entrywise(self) -> bool:
         return getattr(self.outer, "entrywise", False)
-
-    def rows(self, index: Tensor | Sequence[int]) -> Camera:
-        return Chain(self.outer.rows(index), self.inner)
-
-    def units(self) -> Tensor:
-        return self.outer.units()
-
-    def picture(self, y: Tensor) -> Tensor:
-        return self.inner.picture(self.outer.picture(y))
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.outer(self.inner(x))
 
 
 class Weighted(Camera):

@@ -155,10 +155,8 @@ def strong_csgm(
     share: float = 1.0,
 ) -> Answer:
     """The first round of `searches` alone."""
-    rounds = shortened(latent_rounds(G), share)
-    start = linear_start(G, A, y, restarts=restarts, rng=rng, noise=noise)
-    found = recover(G, A, y, rounds=rounds, start=start, rng=rng, restarts=restarts, progress=False)
-    return _answer(found, restarts * _steps(rounds))
+    (first,) = shortened(latent_rounds(G), share)
+    return Latent.found(G, A, y, first, {"restarts": restarts, "rng": rng, "noise": noise}).answer()
 
 
 def published_csgm(A: LinearOperator, y: Tensor, *, G: Generator, rng: int, noise: float, share: float = 1.0) -> Answer:

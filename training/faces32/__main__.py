@@ -1,7 +1,7 @@
 """Train the StyleGAN2 of data/weights, or go on with a run that was killed: python -m training.faces32 --out FILE."""
 
 import argparse
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from ilo.generators.checkpoints.read import FORMAT
 from ilo.rng import stream
 from training.faces32.loop import BATCH, Run, begin, stepper
 from training.faces32.network import Z_DIM, styles_of
+from training.progress import carry_on
 
 SEED = 0
 SAVE_EVERY = 120  # seconds
@@ -28,16 +29,8 @@ def main() -> None:
     args = parser.parse_args()
     run = begin(SEED, args.device, args.checkpoint)
     step = stepper(run, SEED, args.distilled, args.adversarial, args.device)
-    start, saved = time.time(), time.time()
-    while run.step < args.distilled + args.adversarial + args.calm:
-        losses = step()
-        if run.step % 50 == 0:
-            words = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            print(f"{time.time() - start:.0f} s, step {run.step}: {words}", flush=True)
-        if time.time() - saved > SAVE_EVERY:
-            run.save(args.checkpoint)
-            saved = time.time()
-    run.save(args.checkpoint)
+    steps = args.distilled + args.adversarial + args.calm
+    carry_on(run, step, steps, partial(run.save, args.checkpoint), SAVE_EVERY)
     export(run, args.out)
 
 

@@ -22,6 +22,7 @@ from ilo.generators import load
 from ilo.perceptual import lpips_network
 from ilo.rng import stream
 from training.faces32.network import Z_DIM, Discriminator, drawn_noise, fresh_generator, images_of, styles_of
+from training.progress import follow
 
 BATCH = 16
 LR = {"mapping": 0.1, "synthesis": 0.003}  # the mapping's weights are stored 100 times as large as they act
@@ -120,7 +121,7 @@ def stepper(run: Run, rng: int, distilled: int, adversarial: int, device: str) -
         run.of_weights.zero_grad()
         loss.backward()
         run.of_weights.step()
-        _follow(run)
+        follow(((run.average[name], value) for name, value in run.weights.items()), run.step, EMA)
         run.step += 1
         return {name: value.item() for name, value in losses.items()}
 
@@ -141,14 +142,6 @@ def _judge(run: Run, real: Tensor, fake: Tensor) -> Tensor:
     total.backward()
     run.of_discriminator.step()
     return loss.detach()
-
-
-@torch.no_grad()
-def _follow(run: Run) -> None:
-    """The average follows the weights, closely at first."""
-    keep = min(EMA, (1 + run.step) / (10 + run.step))
-    for name, value in run.weights.items():
-        run.average[name].lerp_(value, 1 - keep)
 
 
 def _doubled(images: Tensor) -> Tensor:

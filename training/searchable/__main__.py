@@ -1,12 +1,12 @@
 """Train a generator for recovery, or go on with a run that was killed."""
 
 import argparse
-import time
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from ilo.files import written_atomically
+from training.progress import carry_on
 from training.searchable.loop import Run, begin, in_units, stepper
 from training.searchable.portraits import Portraits, read_portraits, split
 
@@ -26,18 +26,12 @@ def main() -> None:
     portraits = Portraits(split(read_portraits(args.portraits))[0])
     run = begin(SEED, args.device, args.checkpoint)
     step = stepper(run, SEED, portraits, args.copying, args.steps, args.device)
-    start = saved = time.time()
-    while run.step < args.steps:
-        losses = step()
-        if run.step % 50 == 0:
-            words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            print(f"{time.time() - start:.0f} s, step {run.step}: {words}", flush=True)
-        if time.time() - saved > SAVE_EVERY:
-            run.save(args.checkpoint)
-            export(run, args.out)
-            saved = time.time()
-    run.save(args.checkpoint)
-    export(run, args.out)
+
+    def save() -> None:
+        run.save(args.checkpoint)
+        export(run, args.out)
+
+    carry_on(run, step, args.steps, save, SAVE_EVERY)
 
 
 def export(run: Run, path: Path) -> None:

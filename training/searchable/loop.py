@@ -23,6 +23,7 @@ from ilo.generators import load
 from ilo.generators.decoder_layers import Z_DIM, decoder_layers
 from ilo.perceptual import lpips_network
 from ilo.rng import stream
+from training.progress import follow
 from training.searchable.network import Encoder, begin_as
 from training.searchable.portraits import Portraits
 
@@ -116,7 +117,7 @@ def stepper(
         nn.utils.clip_grad_norm_([p for group in run.optimiser.param_groups for p in group["params"]], 5.0)
         run.optimiser.step()
         run.step += 1
-        _follow(run)
+        follow(zip(run.average.parameters(), run.model.parameters(), strict=True), run.step, EMA)
         return {name: value.item() for name, value in losses.items()}
 
     return step
@@ -197,11 +198,3 @@ def _where(values: Tensor) -> Tensor:
 
 def _scales(features: list[Tensor]) -> Tensor:
     return torch.stack([h.float().square().mean().sqrt() for h in features])
-
-
-@torch.no_grad()
-def _follow(run: Run) -> None:
-    """The average follows the weights, closely at first."""
-    keep = min(EMA, (1 + run.step) / (10 + run.step))
-    for average, value in zip(run.average.parameters(), run.model.parameters(), strict=True):
-        average.lerp_(value, 1 - keep)
