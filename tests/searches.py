@@ -1,8 +1,15 @@
-"""What every generator of the StyleGANs is asked: each split gives its image, and every method searches it."""
+"""What every generator of the StyleGANs is asked: each split gives its image, and every method searches it.
+
+And a small generator, which the tests of the automatic search have in common.
+"""
+
+import math
 
 import torch
+from torch import nn
 
 import ilo
+from ilo.generators import Generator
 from ilo.solver.rounds import with_share
 
 METHODS = ["CSGM", "PULSE", "ILO", "release's rounds", "auto"]
@@ -39,3 +46,16 @@ def assert_gets_nearer(G, images, method: str) -> None:
 def psnr(images, truth) -> torch.Tensor:
     """(B,) in dB, of images whose values span 2."""
     return 10 * torch.log10(4 / (images - truth).square().flatten(1).mean(1))
+
+
+def small_generator(shape: tuple[int, int, int], factor: int = 1) -> Generator:
+    """Images (C, H, W) of six dimensions, smooth where they are enlarged by a factor at the end."""
+    channels, height, width = shape
+    coarse = (channels, height // factor, width // factor)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, math.prod(coarse))]
+    layers += [nn.Unflatten(1, coarse)]
+    layers += [nn.Upsample(scale_factor=factor, mode="bilinear")] if factor > 1 else []
+    cuts = (2, 4, 6) if factor > 1 else (2, 4)
+    return Generator.from_sequential(nn.Sequential(*layers, nn.Tanh()), cuts=cuts, latent_shape=(6,), name="small")

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from searches import small_generator
 from torch import nn
 
 import ilo
@@ -21,13 +22,7 @@ FEW = Auto(budget=120, samples=3, draws=4, noise=0.02)
 @pytest.fixture(scope="module")
 def G() -> Generator:  # noqa: N802 (a generator's name throughout)
     """Smooth images of few dimensions, in four layers."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 16), nn.Unflatten(1, (1, 4, 4)),
-            nn.Upsample(scale_factor=2, mode="bilinear"), nn.Tanh(),
-        )  # fmt: skip
-    return Generator.from_sequential(model, cuts=(2, 4, 6), latent_shape=(6,), name="small")
+    return small_generator(SHAPE, factor=2)
 
 
 def problem(G, n: int = 3, keep: float = 0.5, noise: float = 0.02, seed: int = 5):

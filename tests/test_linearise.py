@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from searches import small_generator
 
 import ilo
 from ilo import operators
@@ -20,13 +20,7 @@ FEW = Auto(budget=60, samples=2, draws=2, noise=0.02)
 @pytest.fixture(scope="module")
 def G() -> Generator:  # noqa: N802 (a generator's name throughout)
     """Smooth colour images of few dimensions, in four layers."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 48), nn.Unflatten(1, (3, 4, 4)),
-            nn.Upsample(scale_factor=2, mode="bilinear"), nn.Tanh(),
-        )  # fmt: skip
-    return Generator.from_sequential(model, cuts=(2, 4, 6), latent_shape=(6,), name="small")
+    return small_generator(SHAPE, factor=2)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from searches import small_generator
 
 import ilo
 from ilo import operators
@@ -25,13 +25,7 @@ FEW = Auto(budget=120, samples=3, draws=4, noise=0.02)
 
 @pytest.fixture(scope="module")
 def G() -> Generator:  # noqa: N802 (a generator's name throughout)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 32), nn.Tanh(), nn.Linear(32, 48), nn.Unflatten(1, SHAPE),
-            nn.Tanh(),
-        )  # fmt: skip
-    return Generator.from_sequential(model, cuts=(2, 4), latent_shape=(6,), name="small")
+    return small_generator(SHAPE)
 
 
 @pytest.fixture(scope="module")
