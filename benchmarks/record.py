@@ -4,11 +4,16 @@
     python -m benchmarks record --to runs/fresh/celeba.csv --images 8
     ilo verify runs/fresh --reference data/reference
 
-All methods see the same measurements (noise 0.02), and the searches the same starting latents. Without --to the
-committed files of data/reference are completed: celeba.csv, of all 64 images, and auto.csv, of the last 32, as the plan
-and the default of `rounds="auto"` were chosen on the first 32. A file is known by its name; one of another name gets
-the rows of both. "oracle" is the setting nearest to the truth, image by image, of those that "ILO auto" tried; beside
-auto.csv, auto_settings.csv has the mean PSNR of each, if chosen for all images.
+All methods see the same measurements (noise 0.02), and the searches the same starting latents. The images are the 32 on
+which nothing was chosen, 33 to 64. Without --to the committed files of data/reference are completed, each known by its
+name (one of another name gets the rows of the first two):
+
+- celeba.csv: every method but those of the next file.
+- auto.csv: `rounds="auto"`, and the authors' release at one level of each task. "oracle" is the setting nearest to the
+  truth, image by image, of those that auto tried; beside it, auto_settings.csv has the mean PSNR of each, if chosen for
+  all images.
+- auto_parts.csv: auto part by part; paper_settings.csv: the paper's ILO by radius and layer (`benchmarks.parts`), at a
+  few problems.
 
 Needs celebAtest.zip (data/README.md says where from). Rows go to the file as each problem ends. What is there with
 every image is not run again, and a run that was interrupted resumes from its cells in runs/cells. To use several cores
@@ -23,52 +28,79 @@ import pandas as pd
 from torch import Tensor
 
 import ilo
+from benchmarks import parts
 from ilo import study
+from ilo.auto.plan import Auto
 from ilo.files import written_atomically
 from ilo.provenance import checkout, revision
-from ilo.study.methods import ANSWERS, COMPARED, METHODS, methods_for
+from ilo.study.methods import ANSWERS, methods_for
+from ilo.study.record import JUDGES
 
-AUTO = ("ILO auto", "ILO (release)")
-FILES = {"celeba.csv": (range(64), [m for m in COMPARED if m not in AUTO]), "auto.csv": (range(32, 64), AUTO)}
-ONLY_AT = {"ILO (release)": study.ONE_A_TASK}
-TASKS = [problem.task for problem in study.ONE_A_TASK]
-MEASURED = ["mse", "psnr", "ssim", "lpips", "covered", "evaluations"]
+FILES = {
+    "celeba.csv": (
+        *("ILO (schemes)", "ILO (whitened)", "CSGM (published)", "PULSE", "Smooth field", "TV", "LASSO (DCT)"),
+        *("LASSO (wavelet)", "Deep decoder", "Deep decoder (mean of 4)", "Bicubic"),
+    ),
+    "auto.csv": ("ILO auto", "ILO (release)"),
+    "auto_parts.csv": ("auto's parts",),
+    "paper_settings.csv": ("the paper's settings",),
+}
+TAKEN_APART = {"auto's parts": parts.auto_parts, "the paper's settings": parts.paper_settings}
+A_TASK = [(problem.task, problem.level) for problem in study.ONE_A_TASK]
+ONLY_AT = {
+    "ILO (release)": A_TASK,
+    "auto's parts": A_TASK,
+    "the paper's settings": [("inpainting", 0.1), ("Gaussian", 0.05), ("super-resolution", 4)],
+}
+FOUND = ANSWERS | {"auto's parts": parts.PARTS, "the paper's settings": parts.SETTINGS}
+AVERAGED = {  # solutions in the mean, auto's with the linear estimate; of all others 1
+    **dict.fromkeys(("ILO auto", "oracle", "+ linear estimate", "+ smooth field"), Auto.samples + 1),
+    **{"+ averaging": Auto.samples, "Deep decoder (mean of 4)": 4},
+}
+TASKS = [problem.task for problem in study.PROBLEMS]
+MEASURED = ["mse", "psnr", "ssim", "lpips", "covered", "solutions", "evaluations", "seconds"]
 SETTING = ["layer", "radius", "step", "scale"]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = parse(arguments)
-    G = ilo.generators.load("dcgan-digiface64")
-    truth = study.csgm_test_images(G.image_shape[-1])
-    for path, images, methods in parts(options):
-        names = [f"CelebA {i + 1}" for i in images]
+    G = ilo.generators.load()
+    names = JUDGES[: options.images]
+    truth = study.csgm_test_images(G.image_shape[-1])[[int(name.split()[1]) - 1 for name in names]]
+    for path, methods in files(options):
         for problem in options.problems:
-            record(path, problem, methods, (names, truth[list(images)]), G)
+            record(path, problem, methods, (names, truth), G)
         if path.exists():
             show(path)
 
 
-def parts(options: argparse.Namespace) -> Iterator[tuple[Path, Sequence[int], list[str]]]:
-    """Each file with its images, by number, and its methods, as far as they are asked for."""
-    for name, (images, methods) in FILES.items():
-        if options.to is None or options.to.name == name or options.to.name not in FILES:
-            path = reference() / name if options.to is None else options.to
-            yield path, images[: options.images], [m for m in methods if m in options.methods]
+def files(options: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
+    """Each file with its methods, as far as they are asked for."""
+    if options.to is None:
+        chosen = {reference() / name: methods for name, methods in FILES.items()}
+    else:
+        chosen = {options.to: FILES.get(options.to.name, (*FILES["celeba.csv"], *FILES["auto.csv"]))}
+    for path, methods in chosen.items():
+        yield path, [m for m in methods if m in options.methods]
 
 
 def record(path: Path, problem: study.Problem, methods: Sequence[str], subjects: tuple[list[str], Tensor], G) -> None:
     """Add to the file what it lacks of a problem: the rows of the methods that have not one for every image."""
     rows = read(path)
     there = set(rows.loc[at(rows, problem), ["method", "image"]].itertuples(index=False, name=None))
-    wanted = methods_for(problem, [m for m in methods if problem in ONLY_AT.get(m, [problem])])
+    about = (problem.task, problem.level)
+    here = [m for m in methods if about in ONLY_AT.get(m, [about])]
+    wanted = methods_for(problem, [m for m in here if m not in TAKEN_APART])
+    wanted |= {m: TAKEN_APART[m] for m in here if m in TAKEN_APART}
     lacking = {
         label: method
         for label, method in wanted.items()
-        if not {(answer, name) for answer in ANSWERS.get(label, (label,)) for name in subjects[0]} <= there
+        if not {(answer, name) for answer in FOUND.get(label, (label,)) for name in subjects[0]} <= there
     }
     if not lacking:
         return
     found = study.run(subjects, [problem], lacking, G=G)
+    found["solutions"] = [AVERAGED.get(method, 1) for method in found["method"]]
     kept = rows[~(at(rows, problem) & rows["method"].isin(found["method"]))]
     write(path, kept, found.reindex(columns=[*study.KEYS, *MEASURED]))
     if (oracle := found[found["method"] == "oracle"]).size:
@@ -110,18 +142,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m benchmarks record", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--to", type=Path, help="CSV file of the rows, read and written (default: those committed)")
-    parser.add_argument("--images", type=int, default=64, help="only the first IMAGES of each method's; needs --to")
-    parser.add_argument("--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(TASKS)} (default: all)")
-    parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=[*METHODS], help="(default: all)")
+    parser.add_argument("--images", type=int, default=len(JUDGES), help="only the first IMAGES; needs --to")
+    parser.add_argument(
+        "--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(dict.fromkeys(TASKS))} (default: all)"
+    )
+    known = [method for methods in FILES.values() for method in methods]
+    parser.add_argument("--methods", nargs="+", default=known, choices=known, help="(default: all)")
     options = parser.parse_args(arguments)
-    if not 1 <= options.images <= 64:
-        parser.error(f"--images is a number from 1 to 64, got {options.images}")
+    if not 1 <= options.images <= len(JUDGES):
+        parser.error(f"--images is a number from 1 to {len(JUDGES)}, got {options.images}")
     committed = {(reference() / name).resolve() for name in FILES}
-    if options.images < 64 and (options.to is None or options.to.resolve() in committed):
+    if options.images < len(JUDGES) and (options.to is None or options.to.resolve() in committed):
         parser.error("the committed rows are of all images: name another file by --to")
     named = {f"{p.task}:{p.level:g}": p for p in study.PROBLEMS}
     words = options.problems or [*named]
     if unknown := [word for word in words if word not in named and word not in TASKS]:
-        parser.error(f"no problem {unknown}: choose from {', '.join((*TASKS, *named))}")
+        parser.error(f"no problem {unknown}: choose from {', '.join((*dict.fromkeys(TASKS), *named))}")
     options.problems = [p for word, p in named.items() if word in words or p.task in words]
     return options

@@ -38,7 +38,7 @@ def test_problems_that_are_none():
 
 def test_the_problems_of_the_reference_rows_are_listed_once():
     names = [(p.task, p.level) for p in study.PROBLEMS]
-    assert len(set(names)) == len(names) == 23
+    assert len(set(names)) == len(names) == 26
     assert [p.task for p in study.ONE_A_TASK] == list(dict.fromkeys(p.task for p in study.PROBLEMS))
     assert set(study.ONE_A_TASK) <= set(study.PROBLEMS)
     assert study.inpainting(0.1).operator.keywords == study.ONE_A_TASK[0].operator.keywords

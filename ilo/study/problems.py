@@ -146,5 +146,9 @@ LEVELS: dict[str, tuple[float, ...]] = {
     "deblur": (2.0,),
     "colourise": (0.0,),
 }
-PROBLEMS = [problem(task, level) for task, levels in LEVELS.items() for level in sorted(levels)]
-ONE_A_TASK = [p for p in PROBLEMS if any((p.task, p.level) == (TASKS[t].title, of[0]) for t, of in LEVELS.items())]
+PROBLEMS = [
+    *(problem(task, level) for task, levels in LEVELS.items() for level in sorted(levels)),
+    *(region(name) for name in REGIONS),
+]
+_FIRST = {(TASKS[task].title, levels[0]) for task, levels in LEVELS.items()}
+ONE_A_TASK = [p for p in PROBLEMS if (p.task, p.level) in _FIRST or p.task.endswith("missing")]
