@@ -34,7 +34,7 @@ EMA = 0.999
 SQUARED_ERROR = (6.0, 10.0, 10.0)  # its weight beside LPIPS, by how deep the image is searched
 LATENT = 1.5e-4  # weight of the Kullback–Leibler divergence, in nats
 DEVIATION = 5e-6  # weight of the l1 norms
-RADII = (200.0, 2000.0)  # of the l1 balls, drawn log-uniformly, in the units of the file
+RADII = (200.0, 2000.0)  # of the l1 balls, drawn log-uniformly: wider than those of a search, in the units of training
 UNITS = (2.0, 8.0)  # what the inputs of layers 1 and 2 are multiplied by in the file: there the paper's 1000 is right
 STATEFUL = ("model", "average", "encoder", "optimiser")
 
@@ -160,9 +160,9 @@ def _fitting(run: Run, perceptual: nn.Module, x: Tensor, g: torch.Generator) -> 
     fine, small = encoder(x)
     z, divergence = _latent(encoder.latent(small.flatten(1)).float(), g)
     first = model[0](z)
-    at_1 = _inside(encoder.at_1(torch.cat([small, first.detach()], 1)).float(), g, UNITS[0]) * _where(depth >= 1)
+    at_1 = _inside(encoder.at_1(torch.cat([small, first.detach()], 1)).float(), g) * _where(depth >= 1)
     second = model[1](first + at_1)
-    at_2 = _inside(encoder.at_2(torch.cat([fine, second.detach()], 1)).float(), g, UNITS[1]) * _where(depth == 2)
+    at_2 = _inside(encoder.at_2(torch.cat([fine, second.detach()], 1)).float(), g) * _where(depth == 2)
     third = model[2](second + at_2)
     fourth = model[3](third)
     image = model[4](fourth).float()
@@ -185,10 +185,10 @@ def _latent(guess: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return z, 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean()
 
 
-def _inside(v: Tensor, g: torch.Generator, unit: float) -> Tensor:
+def _inside(v: Tensor, g: torch.Generator) -> Tensor:
     """Each deviation scaled into an l1 ball of a radius of its own: all of its entries, so that all learn."""
     low, high = (torch.tensor(r).log() for r in RADII)
-    radius = (torch.rand(len(v), generator=g) * (high - low) + low).exp().to(v) / unit
+    radius = (torch.rand(len(v), generator=g) * (high - low) + low).exp().to(v)
     return v * _where(radius / v.flatten(1).abs().sum(1).clamp(min=1e-6)).clamp(max=1)
 
 
