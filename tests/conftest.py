@@ -19,5 +19,11 @@ settings.load_profile("ilo")
 
 @pytest.fixture(scope="session")
 def dcgan() -> generators.Generator:
-    """The pre-trained face generator, on the CPU in float32. Nobody changes it."""
+    """The generator of rendered faces, on the CPU in float32. Nobody changes it."""
     return generators.load("dcgan-digiface64")
+
+
+@pytest.fixture(scope="session")
+def default_generator() -> generators.Generator:
+    """What `ilo.generators.load()` gives. Nobody changes it."""
+    return generators.load()

@@ -29,11 +29,10 @@ FEW = ["--budget", "16", "--samples", "2", "--quiet"]  # of rounds="auto"
 
 
 @pytest.fixture(autouse=True)
-def loaded_once(monkeypatch, dcgan):
+def loaded_once(monkeypatch, default_generator):
     """The default generator is loaded once, so that what auto finds of its images is found once too."""
-    load = ilo.generators.load
-    name = "dcgan-digiface64"
-    monkeypatch.setattr(ilo.generators, "load", lambda f, **options: dcgan if f == name else load(f, **options))
+    load, G = ilo.generators.load, default_generator
+    monkeypatch.setattr(ilo.generators, "load", lambda f, **options: G if f == G.name else load(f, **options))
 
 
 @pytest.fixture

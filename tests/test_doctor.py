@@ -10,6 +10,7 @@ import pytest
 from ilo import assets, perceptual
 from ilo.cli import doctor
 from ilo.cli.main import main
+from ilo.generators import loading
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_all_is_here(cached, capsys):
     assert said["ilo"].startswith(importlib.metadata.version("ilo"))
     assert said["torch"].startswith("2.")
     assert said["cache"] == str(cached)
-    assert all(said[name].startswith("good") for name in assets.PARTS)
+    assert all(said[name].startswith("good") for name in (*assets.PARTS, *loading.COMMITTED))
     assert sorted(cached.rglob("*")) == before, "nothing is written"
 
 
@@ -52,6 +53,13 @@ def test_a_part_that_is_missing_and_one_that_is_damaged(cached, capsys):
     assert "corrupt, 59 MB  → ilo fetch" in out
     assert out.splitlines()[-1].startswith("2 missing or damaged")
     assert assets.PARTS["lpips-vgg"].path.read_bytes() == b"damaged"
+
+
+def test_our_own_weights_that_were_changed(cached, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "weights_path", lambda name: tmp_path / name)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("missing, or another file  → git restore data/weights") == len(loading.COMMITTED)
 
 
 def test_libraries_that_are_missing_count_unless_they_are_optional(cached, capsys, monkeypatch):

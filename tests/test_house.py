@@ -205,6 +205,7 @@ def extended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, folder / "ilo", ignore=ignored)
+    shutil.copytree(PACKAGE.parent / "data" / "weights", folder / "ilo" / "weights")  # where a build puts them
     shutil.copytree(TESTS, folder / "tests", ignore=ignored)
     shutil.copy(PACKAGE.parent / "pyproject.toml", folder)
     (folder / "ilo" / "operators" / "roll.py").write_text(FILE, encoding="utf-8")

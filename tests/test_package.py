@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,15 @@ def test_every_module_is_reached_by_attribute():
     homes = {home.removeprefix("ilo.") for home in ilo._HOMES.values()}
     assert unreached <= homes, "these are named neither in ilo._ROOMS nor in ilo._MODULES, nor a public name's home"
     assert {*ilo._ROOMS, *ilo._MODULES} <= inside
+
+
+def test_a_build_takes_every_package_and_the_weights():
+    """pyproject.toml names them, since the weights lie elsewhere."""
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    named = re.findall(r'"([\w.]+)"', text.split("packages = [")[1].split("]")[0])
+    there = [".".join(p.parent.relative_to(PACKAGE.parent).parts) for p in PACKAGE.rglob("__init__.py")]
+    assert sorted(named) == sorted([*there, "ilo.weights"])
+    assert 'package-dir = { "ilo.weights" = "data/weights" }' in text
 
 
 def test_star_brings_the_public_names():

@@ -28,9 +28,24 @@ def installed(tmp_path_factory):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "ilo", source / "ilo", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "data" / "weights", source / "data" / "weights")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(target), str(source)], check=True, capture_output=True)
     return target
+
+
+@pytest.mark.slow
+def test_an_installed_package_brings_what_we_trained(installed, tmp_path):
+    code = (
+        "import ilo; G = ilo.generators.load('stylegan2-faces32'); "
+        "print(G.name, ilo.generators.loading.weights_path(G.name))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    name, path = done.stdout.split()
+    assert name == "stylegan2-faces32"
+    assert Path(path).is_relative_to(installed)
 
 
 SAY = """

@@ -108,10 +108,16 @@ def test_pulse_runs_on_its_styles_and_free_noise(faces):
     assert metrics.psnr(found.images.clamp(-1, 1), faces[:3]).mean() > metrics.psnr(begin, faces[:3]).mean() + 3
 
 
-def test_a_name_needs_a_checkout_and_the_very_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(loading, "checkout", lambda: None)
-    with pytest.raises(AssetError, match=r"lies in the repository, not in the package.*stylegan2-faces32\.safetensors"):
+def test_a_name_needs_the_very_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "checkout", lambda: None)  # as installed: it lies with the package
+    monkeypatch.setattr(loading, "package_folder", lambda: tmp_path)
+    with pytest.raises(AssetError, match="missing or another file: install ilo anew"):
         generators.load(NAME)
+    built = tmp_path / "ilo" / "weights" / FILE.name
+    built.parent.mkdir(parents=True)
+    shutil.copy(FILE, built)
+    assert generators.load(NAME).name == NAME
+    monkeypatch.setattr(loading, "package_folder", lambda: tmp_path / "elsewhere")
     monkeypatch.setattr(loading, "checkout", lambda: tmp_path)
     with pytest.raises(AssetError, match=r"missing or another file.*git restore data/weights"):
         generators.load(NAME)

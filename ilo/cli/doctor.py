@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from ilo.files import cache_dir
+from ilo.provenance import checkout
 
 DESCRIPTION = """\
 Say which versions are installed, which device is used, where the cache is, which pre-trained parts are in it, and by
@@ -116,6 +117,16 @@ def parts() -> Iterator[Line]:
             yield Line(name, str(error), "ilo fetch")
             continue
         yield Line(name, f"{found}, {part.size / 1e6:.0f} MB", "" if found == "good" else "ilo fetch")
+    try:
+        from ilo.generators import loading
+    except ImportError:
+        return  # torch is missing, which is told above
+    for name in loading.COMMITTED:  # the generators that come with the package
+        try:
+            yield Line(name, f"good, {loading.committed(name).stat().st_size / 1e6:.0f} MB")
+        except assets.AssetError:
+            again = "pip install --force-reinstall ilo" if checkout() is None else "git restore data/weights"
+            yield Line(name, "missing, or another file", again)
 
 
 def extras() -> Iterator[Line]:

@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 DESCRIPTION = """\
-List the generators that have a name: pixels, format, size, licence, and whether the file is here. `ilo fetch NAME
---accept-licence` downloads one; --generator takes a name, or the path of a checkpoint file of your own.
+List the generators that have a name, the default first: pixels, format, size, licence, and whether the file is here.
+`ilo fetch NAME --accept-licence` downloads one; --generator takes a name, or the path of a checkpoint file of your own.
 """
 
 
@@ -37,11 +37,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _committed(name: str, pixels: int, kind: str, megabytes: int) -> dict[str, Any]:
-    """The row of a generator that lies in the repository."""
+    """The row of a generator that comes with the package."""
     from ilo.generators import loading
 
     path = loading.weights_path(name)
     return {
         **{"name": name, "pixels": pixels, "format": kind, "MB": megabytes, "licence": "non-commercial research"},
-        **{"path": str(path or "in a checkout of the repository"), "present": path is not None and path.is_file()},
+        **{"path": str(path), "present": path.is_file()},
     }

@@ -19,7 +19,7 @@ from ilo.cli.measuring import add_arguments as add_measurements
 from ilo.cli.results import folder_for, write_results
 from ilo.films import is_film
 from ilo.generators import Generator
-from ilo.generators.loading import check_computes
+from ilo.generators.loading import DEFAULT, check_computes
 from ilo.operators.tasks import TASKS, Task
 
 FIXED = {
@@ -111,7 +111,7 @@ def _add_solver(solver) -> None:
         metavar="STD",
         help="auto: the noise of the measurements (default: that of --noise where the program adds it, else estimated)",
     )
-    solver.add_argument("--generator", default="dcgan-digiface64", help="name or file (default: %(default)s)")
+    solver.add_argument("--generator", default=DEFAULT, help="name or file (default: %(default)s)")
     solver.add_argument("--restarts", type=int, help="all but auto: starting latents tried (default: 4)")
     solver.add_argument("--seed", type=int, default=0, help="(default: 0)")
     solver.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")

@@ -11,28 +11,29 @@ from ilo.generators.base import Generator
 from ilo.generators.checkpoints.read import open_checkpoint
 from ilo.generators.dcgan_layers import dcgan
 from ilo.generators.published import PUBLISHED, get
-from ilo.provenance import checkout
+from ilo.provenance import checkout, package_folder
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+DEFAULT = "dcgan-digiface64"
 COMMITTED = {  # the files of data/weights, by their sha256
     "stylegan2-faces32": "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081",
 }
-NAMES = ("dcgan-digiface64", *COMMITTED)
+NAMES = (DEFAULT, *COMMITTED)
 
 
 def load(
-    name_or_path: str | Path,
+    name_or_path: str | Path = DEFAULT,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **options: Any,
 ) -> Generator:
     """Load a pre-trained generator, frozen; by default on the CPU in float32.
 
-    ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
-    fetched on first use.
+    ``"dcgan-digiface64"``, the default: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`);
+    13 MB, fetched on first use.
 
-    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws; in
-    data/weights of the repository, which says how and for what use.
+    ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws. It
+    comes with the package: data/weights of the repository, which says how it was made, and for what use.
 
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
@@ -64,27 +65,27 @@ def load(
     return dcgan(weights, name="dcgan-digiface64", **options).to(device=device, dtype=dtype)
 
 
-def weights_path(name: str) -> Path | None:
-    """Where the checkout of the repository keeps the generator `name` of data/weights; None without a checkout."""
-    folder = checkout()
-    return None if folder is None else folder / "data" / "weights" / f"{name}.safetensors"
+def weights_path(name: str) -> Path:
+    """Where the file of the generator `name` of data/weights lies.
+
+    A build puts it beside the modules, in ilo/weights (pyproject.toml); else it is where the checkout has it.
+    """
+    built, folder = package_folder() / "ilo" / "weights", checkout()
+    weights = built if folder is None or built.is_dir() else folder / "data" / "weights"
+    return weights / f"{name}.safetensors"
 
 
 def committed(name: str) -> Path:
     """Return the file of the generator `name` of data/weights, its sha256 compared.
 
-    AssetError: there is no checkout of the repository here, or it holds another file.
+    AssetError: it is missing there, or another file.
     """
     path = weights_path(name)
-    if path is None:
-        raise AssetError(
-            f"{name} lies in the repository, not in the package: work in a checkout of it, or take "
-            f"data/weights/{name}.safetensors from there and give its path"
-        )
     if not path.is_file() or sha256_of(path) != COMMITTED[name]:
+        again = "install ilo anew" if checkout() is None else "`git restore data/weights`"
         raise AssetError(
-            f"{path} is missing or another file: `git restore data/weights` brings back what was committed; a file "
-            "that you trained yourself is loaded by its path, under another name"
+            f"{path} is missing or another file: {again} brings it back; a file that you trained yourself is loaded by "
+            "its path, under another name"
         )
     return path
 
