@@ -34,7 +34,7 @@ PROBLEMS = {
     "colourisation": study.colourisation(),
 }
 METHODS = ("CSGM", "ILO", "PULSE", "ILO auto")
-COLUMNS = [*study.KEYS, "mse", "psnr", "ssim", "lpips", "covered", "evaluations", "seconds"]
+COLUMNS = [*study.KEYS, "mse", "psnr", "ssim", "lpips", "covered", "evaluations"]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
