@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ilo
 from ilo import operators, study
 from ilo.auto import choose, holes
 from ilo.auto.plan import Auto
@@ -112,3 +113,19 @@ def test_where_no_measurement_lies_in_a_block_there_are_none(monkeypatch):
     hidden[4:16, 4:16] = True
     monkeypatch.setattr(holes, "unseen", lambda A: hidden)
     assert holes.blocks_of(A, 0.1) is None
+
+
+@pytest.mark.parametrize("problem", study.ONE_A_TASK, ids=str)
+def test_only_a_grey_photo_leaves_colours_unseen(problem):
+    A = problem.operator((3, 64, 64), rng=1)
+    split = choose.hold_out(A, torch.zeros(1, *A.shape_out), Auto())
+    assert holes.sees_all_colours(split.A_held) == holes.sees_all_colours(A) == (problem.task != "colourisation")
+
+
+def test_the_spread_of_colours_is_not_shrunk_by_how_well_grey_is_predicted(default_generator):
+    """Of the generator's own images, whose grey is found exactly."""
+    G = default_generator
+    A = study.colourisation().operator(G.image_shape, rng=0)
+    y = operators.measure(A, G(G.sample(2, 1, "truth")).clamp(-1, 1), noise=0.02, rng=0)
+    found = ilo.recover(G, A, y, rounds=Auto(noise=0.02, budget=60), rng=0, progress=False)
+    assert min(found.parameters["stretch"]) >= 1

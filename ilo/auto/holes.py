@@ -16,6 +16,7 @@ from ilo.rng import normal, stream
 
 PROBES = 8
 UNSEEN = 0.01  # of the largest sensitivity: what is less is not seen
+UNSEEN_COLOUR = 1e-3  # likewise, of the colour that is seen best
 DEEP = 2.0  # times the mean distance that pixels measured at random would leave: what is more is a hole
 FEWEST, MOST = 4, 16  # blocks to hold out
 INSIDE = 0.5  # of what a measurement measures: with more in a block it is held out
@@ -105,3 +106,17 @@ def blocks_of(A: LinearOperator, fraction: float) -> Tensor | None:
             return None
         inside[torch.isin(units, units[mine])] = number
     return inside if (inside == 0).any() else None
+
+
+@torch.no_grad()
+def sees_all_colours(A: LinearOperator) -> bool:
+    """Whether an image can change in no colour throughout without changing its measurements: a grey photo's can.
+
+    By the products of what A makes of random images of one channel each, summed over the measurements: a matrix whose
+    least eigenvalue is 0, to rounding and chance, for a colour that no measurement sees.
+    """
+    channels, *size = A.shape_in
+    probes = normal(0, PROBES, (1, *size), purpose="probe", dtype=A.dtype, device=A.device)
+    seen = torch.stack([A(probes * one.view(1, -1, 1, 1)).flatten() for one in torch.eye(channels).to(probes)])
+    values = torch.linalg.eigvalsh((seen @ seen.T).double())
+    return bool(values[0] > UNSEEN_COLOUR * values[-1])

@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ilo.auto import choose, evidence, linearise, posterior
+from ilo.auto import choose, evidence, holes, linearise, posterior
 from ilo.auto.familiar import familiarity
 from ilo.auto.plan import Auto, plan_for
 from ilo.auto.posterior import Choice, ImagePrior
@@ -136,7 +136,8 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     missed = chosen.of(judged.errors).sqrt()  # (B, held)
     errors = missed.masked_fill(linearise.left_out(split.A_held, missed), torch.nan)
     stretch = posterior.stretch(errors, drawn.prior, drawn.noise + noise.square()[:, None])
-    if not isinstance(split.A, LinearOperator):  # what is rounded to 0 is predicted too well, and says little of pixels
+    if not (isinstance(split.A, LinearOperator) and holes.sees_all_colours(split.A_held)):
+        # what is rounded to 0 is predicted too well, and says little of pixels; grey says nothing of colours
         stretch = stretch.clamp(min=1)
     by_default = chosen.candidate == default.candidate
     tries = choose.table(candidates, ratios, judged, chosen)
