@@ -14,9 +14,9 @@ import pandas as pd
 
 from ilo.files import written_atomically
 from ilo.provenance import checkout
+from ilo.study.record import JUDGES
 
 BEGIN, END = "<!-- celeba -->", "<!-- end -->"
-JUDGES = [f"CelebA {i}" for i in range(33, 65)]
 KEY = ["task", "level"]
 SHOWN = {  # (task, level) -> how README calls it
     ("inpainting", 0.05): "5 % of the pixels",

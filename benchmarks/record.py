@@ -57,7 +57,7 @@ AVERAGED = {  # solutions in the mean, auto's with the linear estimate; of all o
     **dict.fromkeys(("ILO auto", "oracle", "+ linear estimate", "+ smooth field"), Auto.samples + 1),
     **{"+ averaging": Auto.samples, "Deep decoder (mean of 4)": 4},
 }
-TASKS = [problem.task for problem in study.PROBLEMS]
+TASKS = [problem.task for problem in study.ONE_A_TASK]
 MEASURED = ["mse", "psnr", "ssim", "lpips", "covered", "solutions", "evaluations", "seconds"]
 SETTING = ["layer", "radius", "step", "scale"]
 
@@ -88,8 +88,7 @@ def record(path: Path, problem: study.Problem, methods: Sequence[str], subjects:
     """Add to the file what it lacks of a problem: the rows of the methods that have not one for every image."""
     rows = read(path)
     there = set(rows.loc[at(rows, problem), ["method", "image"]].itertuples(index=False, name=None))
-    about = (problem.task, problem.level)
-    here = [m for m in methods if about in ONLY_AT.get(m, [about])]
+    here = [m for m in methods if m not in ONLY_AT or (problem.task, problem.level) in ONLY_AT[m]]
     wanted = methods_for(problem, [m for m in here if m not in TAKEN_APART])
     wanted |= {m: TAKEN_APART[m] for m in here if m in TAKEN_APART}
     lacking = {
@@ -143,9 +142,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--to", type=Path, help="CSV file of the rows, read and written (default: those committed)")
     parser.add_argument("--images", type=int, default=len(JUDGES), help="only the first IMAGES; needs --to")
-    parser.add_argument(
-        "--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(dict.fromkeys(TASKS))} (default: all)"
-    )
+    parser.add_argument("--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(TASKS)} (default: all)")
     known = [method for methods in FILES.values() for method in methods]
     parser.add_argument("--methods", nargs="+", default=known, choices=known, help="(default: all)")
     options = parser.parse_args(arguments)
@@ -157,6 +154,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     named = {f"{p.task}:{p.level:g}": p for p in study.PROBLEMS}
     words = options.problems or [*named]
     if unknown := [word for word in words if word not in named and word not in TASKS]:
-        parser.error(f"no problem {unknown}: choose from {', '.join((*dict.fromkeys(TASKS), *named))}")
+        parser.error(f"no problem {unknown}: choose from {', '.join((*TASKS, *named))}")
     options.problems = [p for word, p in named.items() if word in words or p.task in words]
     return options

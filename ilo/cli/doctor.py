@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from ilo.files import cache_dir
-from ilo.provenance import checkout
 
 DESCRIPTION = """\
 Say which versions are installed, which device is used, where the cache is, which pre-trained parts are in it, and by
@@ -125,8 +124,7 @@ def parts() -> Iterator[Line]:
         try:
             yield Line(name, f"good, {loading.committed(name).stat().st_size / 1e6:.0f} MB")
         except assets.AssetError:
-            again = "pip install --force-reinstall ilo" if checkout() is None else "git restore data/weights"
-            yield Line(name, "missing, or another file", again)
+            yield Line(name, "missing, or another file", loading.weights_folder()[1])
 
 
 def extras() -> Iterator[Line]:

@@ -65,14 +65,20 @@ def load(
     return dcgan(weights, name="dcgan-digiface64", **options).to(device=device, dtype=dtype)
 
 
-def weights_path(name: str) -> Path:
-    """Where the file of the generator `name` of data/weights lies.
+def weights_folder() -> tuple[Path, str]:
+    """Where the files of data/weights lie, and what brings back one that is missing.
 
-    A build puts it beside the modules, in ilo/weights (pyproject.toml); else it is where the checkout has it.
+    A build puts them beside the modules, in ilo/weights (pyproject.toml); else they are where the checkout has them.
     """
     built, folder = package_folder() / "ilo" / "weights", checkout()
-    weights = built if folder is None or built.is_dir() else folder / "data" / "weights"
-    return weights / f"{name}.safetensors"
+    if folder is None or built.is_dir():
+        return built, "install ilo anew"
+    return folder / "data" / "weights", "git restore data/weights"
+
+
+def weights_path(name: str) -> Path:
+    """Where the file of the generator `name` of data/weights lies."""
+    return weights_folder()[0] / f"{name}.safetensors"
 
 
 def committed(name: str) -> Path:
@@ -82,10 +88,9 @@ def committed(name: str) -> Path:
     """
     path = weights_path(name)
     if not path.is_file() or sha256_of(path) != COMMITTED[name]:
-        again = "install ilo anew" if checkout() is None else "`git restore data/weights`"
         raise AssetError(
-            f"{path} is missing or another file: {again} brings it back; a file that you trained yourself is loaded by "
-            "its path, under another name"
+            f"{path} is missing or another file: {weights_folder()[1]} brings it back; a file that you trained "
+            "yourself is loaded by its path, under another name"
         )
     return path
 

@@ -146,9 +146,7 @@ LEVELS: dict[str, tuple[float, ...]] = {
     "deblur": (2.0,),
     "colourise": (0.0,),
 }
-PROBLEMS = [
-    *(problem(task, level) for task, levels in LEVELS.items() for level in sorted(levels)),
-    *(region(name) for name in REGIONS),
-]
-_FIRST = {(TASKS[task].title, levels[0]) for task, levels in LEVELS.items()}
-ONE_A_TASK = [p for p in PROBLEMS if (p.task, p.level) in _FIRST or p.task.endswith("missing")]
+_BY_TASK = {task: {level: problem(task, level) for level in sorted(levels)} for task, levels in LEVELS.items()}
+_REGIONS = [region(name) for name in REGIONS]
+PROBLEMS = [*(each for levels in _BY_TASK.values() for each in levels.values()), *_REGIONS]
+ONE_A_TASK = [*(_BY_TASK[task][levels[0]] for task, levels in LEVELS.items()), *_REGIONS]
