@@ -104,7 +104,8 @@ def lab_page(browser: Browser, lab: str) -> Iterator[Page]:
     opened.on("console", lambda m: wrong.append(f"console: {m.text} {m.location}") if m.type == "error" else None)
     opened.on("pageerror", lambda error: wrong.append(f"threw: {error}"))
     opened.goto(lab)
-    opened.locator(".jp-Notebook .jp-InputArea-editor").first.wait_for()
+    # not the first editor: a rendered text cell hides its own
+    opened.locator(".jp-CodeCell .jp-InputArea-editor:visible").first.wait_for()
     expect(opened.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()  # before that it would ask for a kernel
     opened.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
     opened.get_by_text("Run All Cells", exact=True).click()
