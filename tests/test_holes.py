@@ -129,3 +129,18 @@ def test_the_spread_of_colours_is_not_shrunk_by_how_well_grey_is_predicted(defau
     y = operators.measure(A, G(G.sample(2, 1, "truth")).clamp(-1, 1), noise=0.02, rng=0)
     found = ilo.recover(G, A, y, rounds=Auto(noise=0.02, budget=60), rng=0, progress=False)
     assert min(found.parameters["stretch"]) >= 1
+
+
+def test_what_lies_in_the_blocks_beside_a_hole_does_not_tell_the_noise(dcgan):
+    """Images of the generator but for those very blocks, which are of other colours: what is held out is foreseen by
+    nothing, and none of that is noise."""
+    G = dcgan
+    A = study.region("mouth").operator(G.image_shape, rng=0)
+    marks = holes.blocks(holes.unseen(A), Auto.held_out)
+    images = G(G.sample(3, 3, "truth")).detach()
+    for number in range(1, int(marks.max()) + 1):
+        images = torch.where(marks == number, torch.tensor((-1.0, 1.0))[number % 2], images)
+    y = operators.measure(A, images, noise=0.02, rng=0)
+    found = ilo.recover(G, A, y, rounds=Auto(budget=60), rng=0, progress=False)
+    assert found.evidence["held_out"].eq(int((marks > 0).sum()) * 3).all()
+    assert found.evidence["noise"].between(0.005, 0.05).all()

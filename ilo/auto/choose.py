@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -25,6 +25,7 @@ class Split:
     """The measurements to search by and those to judge by: rows of the operator, and (B, kept), (B, held).
 
     together: (held,), integers, equal for what errs alike: entries of a unit of measurement, or of a block.
+    blocks: what is held out are blocks beside holes.
     """
 
     A: LinearOperator | Camera
@@ -32,6 +33,11 @@ class Split:
     A_held: LinearOperator | Camera
     y_held: Tensor
     together: Tensor
+    blocks: bool = False
+
+    def scattered(self, fraction: float) -> "Split":
+        """The measurements to search by, split once more: units drawn at random."""
+        return _split(self.A, self.y, *self.A.split(fraction, 0))
 
 
 @dataclass(frozen=True)
@@ -71,17 +77,19 @@ def hold_out(A: Callable[[Tensor], Tensor], y: Tensor, settings: Auto) -> Split 
     if not isinstance(A, (LinearOperator, Camera)):
         return None
     block = holes.blocks_of(A, settings.held_out) if isinstance(A, LinearOperator) else None
-    if block is None:
-        try:
-            kept, held = A.split(settings.held_out, 0)
-        except ValueError:
-            return None
-        together = A.units()[held]
-    else:
-        kept, held = (block == 0).nonzero().flatten(), block.nonzero().flatten()
-        together = block[held]
     flat = y.flatten(1)
-    return Split(A.rows(kept), flat[:, kept], A.rows(held), flat[:, held], together)
+    if block is not None:
+        kept, held = (block == 0).nonzero().flatten(), block.nonzero().flatten()
+        return replace(_split(A, flat, kept, held), together=block[held], blocks=True)
+    try:
+        kept, held = A.split(settings.held_out, 0)
+    except ValueError:
+        return None
+    return _split(A, flat, kept, held)
+
+
+def _split(A: LinearOperator | Camera, y: Tensor, kept: Tensor, held: Tensor) -> Split:
+    return Split(A.rows(kept), y[:, kept], A.rows(held), y[:, held], A.units()[held])
 
 
 def scale_ratios(noise: float | None) -> list[float]:

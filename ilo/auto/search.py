@@ -121,7 +121,12 @@ def _judge(request: Request, split: choose.Split, candidates: Sequence[Candidate
     condition = linearise.conditioner(split.A, prior.smooth, steps=1)  # enough to compare by
     ratios = choose.scale_ratios(settings.noise)
     judged = choose.judge(candidates, ratios, condition, split)
-    if settings.noise is None:
+    if settings.noise is None and split.blocks:
+        # what is best for a hole is not what the noise is like: pixels held out one by one tell it
+        one, known = split.scattered(settings.held_out), [c for c in candidates if c.default][:1]
+        by_pixels = choose.judge(known, ratios, linearise.conditioner(one.A, prior.smooth, steps=1), one)
+        noise = choose.estimated_noise(by_pixels, known, ratios, condition, split.y)
+    elif settings.noise is None:
         noise = choose.estimated_noise(judged, candidates, ratios, condition, split.y)
     else:
         noise = torch.full((len(y),), settings.noise).to(y)
