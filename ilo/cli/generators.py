@@ -9,7 +9,7 @@ List the generators that have a name, the default first: pixels, format, size, l
 """
 
 
-OURS = (("stylegan2-faces32", 32, "StyleGAN2", 2),)
+OURS = (("decoder-portraits64", 64, "decoder", 5), ("stylegan2-faces32", 32, "StyleGAN2", 2))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from ilo.provenance import checkout, package_folder
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 DEFAULT = "dcgan-digiface64"
 COMMITTED = {  # the files of data/weights, by their sha256
+    "decoder-portraits64": "d0d3e9ea890ed12f0c4c725180f126212f4a7a4694ed76e62ae38e1459264ec1",
     "stylegan2-faces32": "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081",
 }
 NAMES = (DEFAULT, *COMMITTED)
