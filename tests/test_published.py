@@ -132,7 +132,7 @@ def test_the_list_says_what_is_here(site, capsys):
     published.get(NAME, accept_licence=True, progress=False)
     assert main(["generators", "--paths"]) == 0
     after = capsys.readouterr().out.splitlines()
-    assert len(before) == len(after) == 3 + len(published.PUBLISHED)
+    assert len(before) == len(after) == 4 + len(published.PUBLISHED)
     assert next(words for words in map(str.split, before) if words[0] == NAME)[1:5] == ["8", "NVIDIA", "?", "no"]
     assert next(words for words in map(str.split, after) if words[0] == NAME)[4] == "here"
 

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file of the averaged weights")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/training/searchable64.pt"))
     parser.add_argument("--copying", type=int, default=600, help="steps that copy the DCGAN")
-    parser.add_argument("--steps", type=int, default=5000, help="steps in all, of 32 images")
+    parser.add_argument("--steps", type=int, default=9000, help="steps in all, of 32 images")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     portraits = Portraits(split(read_portraits(args.portraits))[0])

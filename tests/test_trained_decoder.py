@@ -1,0 +1,70 @@
+"""The generator that was trained to be searched, decoder-portraits64 of data/weights: what its card says of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import ilo
+from ilo import generators, metrics, operators
+from ilo.solver.rounds import with_share
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "decoder-portraits64"
+FILE = ROOT / "data" / "weights" / f"{NAME}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return generators.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def own_and_other(decoder, dcgan):
+    """1,024 images of each, (1024, 3, 64, 64)."""
+    with torch.no_grad():
+        return tuple(G(G.sample(1024, 0)) for G in (decoder, dcgan))
+
+
+def test_every_split_gives_the_image(decoder):
+    G = decoder
+    assert (G.name, G.num_layers, G.image_shape) == (NAME, 5, (3, 64, 64))
+    state = G.sample(2, 0)
+    with torch.no_grad():
+        image = G(state)
+        for i in range(G.num_layers):
+            head, tail = G.split(i)
+            assert torch.equal(tail(head(state)), image)
+
+
+def test_its_card_says_how_large_it_is(decoder):
+    card = (ROOT / "data" / "weights" / "README.md").read_text(encoding="utf-8")
+    count = sum(t.numel() for layer in decoder.layers for t in layer.parameters())
+    assert re.search(r"([\d.]+) million parameters", card)[1] == f"{count / 1e6:.1f}"
+    assert f"`{FILE.name}`, {FILE.stat().st_size / 1e6:.1f} MB" in card
+    assert FILE.stat().st_size < 5_000_000
+
+
+def test_it_draws_faces_in_range_that_differ(own_and_other):
+    own, other = own_and_other
+    assert own.isfinite().all()
+    assert own.abs().max() <= 1
+    assert 0.3 < own.var(0).mean() / other.var(0).mean() < 1.2
+    assert (own.mean(0) - other.mean(0)).abs().mean() < 0.3
+
+
+@pytest.mark.parametrize("problem", [operators.RandomInpainting, operators.Downsample])
+def test_the_papers_rounds_leave_its_range_for_faces_that_it_does_not_quite_draw(decoder, dcgan, problem):
+    """Faces of the DCGAN, which are to be near its range: deeper layers bring what the latent does not, in the paper's
+    balls and at the paper's rates."""
+    G = decoder
+    with torch.no_grad():
+        faces = dcgan(dcgan.sample(6, 5, "held out"))
+    A = problem(G.image_shape, **({"keep": 0.2, "rng": 0} if problem is operators.RandomInpainting else {"factor": 2}))
+    y = operators.measure(A, faces, noise=0.02, rng=0)
+    start = ilo.linear_start(G, A, y, restarts=1, noise=0.02)
+    found = ilo.recover(G, A, y, rounds=with_share(ilo.paper_rounds(G), 0.3), start=start, progress=False)
+    psnr = [metrics.psnr(each.images.clamp(-1, 1), faces).mean() for each in found.rounds]
+    assert psnr[0] > 18
+    assert psnr[-1] > psnr[0] + 1.5
