@@ -7,8 +7,8 @@ or the file's without its ending. Problems: 2, 5, 10 and 20 % of the pixels, 5 %
 missing, colourisation. Methods: CSGM, the paper's ILO, PULSE, and auto. Images: those of CSGM's CelebA test images that
 --celeba numbers (1–32 choose, 33–64 judge), and the first of those portraits that no training sees.
 
-Rows go to the file as each problem ends; one that was interrupted resumes from its cells in runs/cells. Needs
-celebAtest.zip (data/README.md says where from), unless --celeba 0.
+Rows go to the file as each problem ends, and several processes may share it; one that was interrupted resumes from its
+cells in runs/cells. Needs celebAtest.zip (data/README.md says where from), unless --celeba 0.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.rows import put
 from ilo import generators, study
-from ilo.files import written_atomically
 from ilo.provenance import revision
 from ilo.study.methods import methods_for
 from training.searchable.portraits import read_portraits, split
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         for problem in (PROBLEMS[word] for word in options.problems):
             methods = methods_for(problem, options.methods, restarts=options.restarts)
             rows = study.run(subjects, [problem], methods, G=G).reindex(columns=COLUMNS)
-            add(options.to, rows[rows["method"] != "oracle"].assign(generator=label, revision=revision()))
+            rows = rows[rows["method"] != "oracle"].assign(generator=label, revision=revision())
+            put(options.to, rows, [*study.KEYS, "generator"])
     rows = pd.read_csv(options.to)
     rows["set"] = rows["image"].str.split().str[0]
     for metric, digits in (("psnr", 2), ("lpips", 3)):
@@ -66,15 +67,6 @@ def images(options: argparse.Namespace, size: int) -> tuple[list[str], Tensor]:
         names += [f"portrait {i + 1}" for i in range(len(left_out))]
         parts.append(F.interpolate(left_out, size=size, mode="area"))
     return names, torch.cat(parts)
-
-
-def add(path: Path, new: pd.DataFrame) -> None:
-    """Put rows into the file, in place of those of the same names."""
-    keys = [*study.KEYS, "generator"]
-    rows = pd.concat([pd.read_csv(path), new]) if path.exists() else new
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_atomically(path) as temporary:
-        rows.drop_duplicates(keys, keep="last").round(5).to_csv(temporary, index=False)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -5,8 +5,8 @@
     ilo verify runs/fresh --reference data/reference
 
 All methods see the same measurements (noise 0.02), and the searches the same starting latents. The images are the 32 on
-which nothing was chosen, 33 to 64. Without --to the committed files of data/reference are completed, each known by its
-name (one of another name gets the rows of the first two):
+which nothing was chosen, 33 to 64. Without --to or --folder the committed files of data/reference are completed, each
+known by its name (one of another name gets the rows of the first two):
 
 - celeba.csv: every method but those of the next file.
 - auto.csv: `rounds="auto"`, and the authors' release at one level of each task. "oracle" is the setting nearest to the
@@ -16,8 +16,9 @@ name (one of another name gets the rows of the first two):
   few problems.
 
 Needs celebAtest.zip (data/README.md says where from). Rows go to the file as each problem ends. What is there with
-every image is not run again, and a run that was interrupted resumes from its cells in runs/cells. To use several cores
-or machines, name a Dask scheduler in ILO_DASK.
+every image is not run again, and a run that was interrupted resumes from its cells in runs/cells. To use several cores,
+start it several times with other --problems: they may share the files. To use several machines, name a Dask scheduler
+in ILO_DASK. --folder is for a recording that takes days: its rows are put aside until they are whole.
 """
 
 import argparse
@@ -29,9 +30,9 @@ from torch import Tensor
 
 import ilo
 from benchmarks import parts
+from benchmarks.rows import DIGITS, put
 from ilo import study
 from ilo.auto.plan import Auto
-from ilo.files import written_atomically
 from ilo.provenance import checkout, revision
 from ilo.study.methods import ANSWERS, methods_for
 from ilo.study.record import JUDGES
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 def files(options: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
     """Each file with its methods, as far as they are asked for."""
     if options.to is None:
-        chosen = {reference() / name: methods for name, methods in FILES.items()}
+        chosen = {(options.folder or reference()) / name: methods for name, methods in FILES.items()}
     else:
         chosen = {options.to: FILES.get(options.to.name, (*FILES["celeba.csv"], *FILES["auto.csv"]))}
     for path, methods in chosen.items():
@@ -100,14 +101,12 @@ def record(path: Path, problem: study.Problem, methods: Sequence[str], subjects:
         return
     found = study.run(subjects, [problem], lacking, G=G)
     found["solutions"] = [AVERAGED.get(method, 1) for method in found["method"]]
-    kept = rows[~(at(rows, problem) & rows["method"].isin(found["method"]))]
-    write(path, kept, found.reindex(columns=[*study.KEYS, *MEASURED]))
+    put(path, found.reindex(columns=[*study.KEYS, *MEASURED]).assign(revision=revision()), ["task", "level", "method"])
     if (oracle := found[found["method"] == "oracle"]).size:
         beside = path.with_name(f"{path.stem}_settings.csv")
         means = study.tried_settings(oracle).groupby(SETTING, dropna=False)["psnr"].mean().reset_index()
-        settings = read(beside)
-        about = {"task": problem.task, "level": problem.level, "noise": problem.noise}
-        write(beside, settings[~at(settings, problem)], means.assign(**about))
+        about = {"task": problem.task, "level": problem.level, "noise": problem.noise, "revision": revision()}
+        put(beside, means.assign(**about), ["task", "level"])
     print(found.groupby("method", sort=False)[["psnr", "lpips"]].mean().round(3).to_string(header=False), flush=True)
 
 
@@ -122,34 +121,29 @@ def reference() -> Path:
 
 
 def at(rows: pd.DataFrame, problem: study.Problem) -> pd.Series:
-    return (rows["task"] == problem.task) & (rows["level"] == problem.level)
+    return (rows["task"] == problem.task) & ((rows["level"] - problem.level).abs() < 10**-DIGITS)
 
 
 def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*study.KEYS, "revision"])
 
 
-def write(path: Path, kept: pd.DataFrame, new: pd.DataFrame) -> None:
-    new = new.assign(revision=revision())
-    rows = pd.concat([kept, new], ignore_index=True) if len(kept) else new
-    with written_atomically(path) as temporary:
-        rows.dropna(axis=1, how="all").round(5).to_csv(temporary, index=False)
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks record", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--to", type=Path, help="CSV file of the rows, read and written (default: those committed)")
-    parser.add_argument("--images", type=int, default=len(JUDGES), help="only the first IMAGES; needs --to")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--to", type=Path, help="CSV file of the rows, read and written (default: those committed)")
+    where.add_argument("--folder", type=Path, help="folder of all four files, in place of data/reference")
+    parser.add_argument("--images", type=int, default=len(JUDGES), help="only the first IMAGES; needs --to or --folder")
     parser.add_argument("--problems", nargs="+", metavar="TASK[:LEVEL]", help=f"of {', '.join(TASKS)} (default: all)")
     known = [method for methods in FILES.values() for method in methods]
     parser.add_argument("--methods", nargs="+", default=known, choices=known, help="(default: all)")
     options = parser.parse_args(arguments)
     if not 1 <= options.images <= len(JUDGES):
         parser.error(f"--images is a number from 1 to {len(JUDGES)}, got {options.images}")
-    committed = {(reference() / name).resolve() for name in FILES}
-    if options.images < len(JUDGES) and (options.to is None or options.to.resolve() in committed):
+    folder = options.folder or (reference() if options.to is None else options.to.parent)
+    if options.images < len(JUDGES) and folder.resolve().is_relative_to(reference().resolve()):
         parser.error("the committed rows are of all images: name another file by --to")
     named = {f"{p.task}:{p.level:g}": p for p in study.PROBLEMS}
     words = options.problems or [*named]

@@ -1,6 +1,8 @@
 """The script of the reference rows: where they go, that `ilo verify` takes them. The work itself is left out."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +80,43 @@ def test_what_is_there_is_not_run_again(script, tmp_path):
     rows = pd.read_csv(fresh)
     assert not rows.duplicated(["image", "task", "level", "method"]).any()
     assert set(rows["method"]) == {*ANSWERS[SCHEMES], "TV", "PULSE"}
+
+
+def test_a_level_that_was_rounded_in_the_file_is_known_again(script, tmp_path, monkeypatch):
+    """That of a region: the share of pixels that is seen, 0.904296875."""
+    monkeypatch.setattr(study, "PROBLEMS", [study.region("mouth")])
+    for _ in range(2):
+        script.main(["--to", str(tmp_path / "auto.csv"), "--images", "2", "--methods", "ILO auto"])
+    assert len(script.asked) == 1
+    assert len(pd.read_csv(tmp_path / "auto.csv")) == 2 * 3
+
+
+def test_a_recording_that_takes_days_is_put_aside(script, tmp_path):
+    script.main(["--folder", str(tmp_path / "aside"), "--images", "1"])
+    assert {p.stem for p in (tmp_path / "aside").iterdir()} == {*(Path(n).stem for n in script.FILES), "auto_settings"}
+    with pytest.raises(SystemExit):
+        script.main(["--folder", str(tmp_path), "--to", str(tmp_path / "celeba.csv")])
+
+
+def test_several_processes_may_add_to_one_file(script, tmp_path):
+    """Each reads, waits and writes: without a lock most rows would be lost."""
+    path, root = tmp_path / "rows.csv", Path(__file__).resolve().parent.parent
+    code = f"""
+import sys, pandas as pd
+from pathlib import Path
+from benchmarks.rows import put
+for i in range(20):
+    row = pd.DataFrame({{"who": [sys.argv[1]], "i": [i], "level": [0.904296875]}})
+    put(Path({str(path)!r}), row, ["who", "level", "i"])
+"""
+    words = [sys.executable, "-c", code]
+    running = [subprocess.Popen([*words, name], cwd=root) for name in ("a", "b", "c")]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert sorted(pd.read_csv(path)[["who", "i"]].itertuples(index=False, name=None)) == [
+        (who, i) for who in "abc" for i in range(20)
+    ]
+    again = script.put(path, pd.DataFrame({"who": ["a"], "i": [3], "level": [0.9043], "more": [1.0]}), ["who", "level"])
+    assert again["who"].value_counts().to_dict() == {"b": 20, "c": 20, "a": 1}
 
 
 def test_a_file_has_its_images_and_methods_by_its_name(script, tmp_path):
