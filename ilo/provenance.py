@@ -56,13 +56,20 @@ def _is_checkout(folder: Path) -> bool:
 def revision() -> str:
     """The git revision of the checkout that the code itself lies in, with "-dirty" if a tracked file differs.
 
+    Twelve digits of it, or more where these would be taken for a number: one commit in 140 begins like 0e7865043716,
+    which is none of a table's business, and of which pandas' reader crashes.
+
     "unknown" for a package that is installed elsewhere, even if the working directory is a checkout.
     """
     folder = package_folder()
     if not (_is_checkout(folder) and (folder / ".git").exists()):  # installed inside some other project's, say
         return "unknown"
     try:
-        return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", folder=folder)
+        for digits in (12, 16, 40):
+            name = git("describe", "--always", "--dirty", f"--abbrev={digits}", "--exclude=*", folder=folder)
+            if re.fullmatch(r"\d+(e\d+)?", name) is None:
+                break
+        return name
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
