@@ -56,8 +56,8 @@ def _is_checkout(folder: Path) -> bool:
 def revision() -> str:
     """The git revision of the checkout that the code itself lies in, with "-dirty" if a tracked file differs.
 
-    Twelve digits of it, or more where these would be taken for a number: one commit in 140 begins like 0e7865043716,
-    which is none of a table's business, and of which pandas' reader crashes.
+    Twelve digits of it, after a g, as git describes a commit, where they would be taken for a number: one commit in 140
+    begins like 0e7865043716, at which pandas' reader crashes.
 
     "unknown" for a package that is installed elsewhere, even if the working directory is a checkout.
     """
@@ -65,17 +65,15 @@ def revision() -> str:
     if not (_is_checkout(folder) and (folder / ".git").exists()):  # installed inside some other project's, say
         return "unknown"
     try:
-        for digits in (12, 16, 40):
-            name = git("describe", "--always", "--dirty", f"--abbrev={digits}", "--exclude=*", folder=folder)
-            if re.fullmatch(r"\d+(e\d+)?", name) is None:
-                break
-        return name
+        name = git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", folder=folder)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return f"g{name}" if re.match(r"\d+(e\d+)?(-|$)", name) else name
 
 
 def is_recorded(name: str, folder: Path) -> bool:
     """Whether a revision, as `revision` gives it, is a clean commit of the history of the checkout `folder`."""
+    name = name.removeprefix("g")
     if re.fullmatch("[0-9a-f]{7,40}", name) is None:  # "…-dirty", "unknown", "not recorded"
         return False
     try:
