@@ -28,6 +28,7 @@ ELSEWHERE = {
     "](../figures)": "](../gallery/index.md)",
     "](data/reference)": "](data.md)",
     "](../../data/README.md)": "](../../data.md)",
+    "](../../data/reference)": "](../../data.md)",
 }
 
 

@@ -11,6 +11,7 @@ A DCGAN (Radford et al. 2016) with fewer channels, without normalisation, and wi
     4       (B, 64, 32, 32)      (B, 3, 64, 64)
 """
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -29,13 +30,18 @@ WHAT = "it is a decoder of another shape than 100 → 64×64"
 
 
 class First(nn.Module):
-    """Latents (B, c_in) -> features (B, c_out, 4, 4)."""
+    """Latents (B, c_in) -> features (B, c_out, 4, 4). Only the direction of a latent counts, as in a StyleGAN.
+
+    N(0, I) lies near the sphere that latents are taken to. A search that leaves it, as one does where little is
+    measured, would end where nothing was trained.
+    """
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
         self.up = nn.ConvTranspose2d(c_in, c_out, 4)
 
     def forward(self, z: Tensor) -> Tensor:
+        z = F.normalize(z, dim=1) * math.sqrt(z.shape[1])
         return F.relu(self.up(z[:, :, None, None]))
 
 
