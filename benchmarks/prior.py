@@ -7,18 +7,22 @@ or the file's without its ending. Problems: 2, 5, 10 and 20 % of the pixels, 5 %
 missing, colourisation. Methods: CSGM, the paper's ILO, PULSE, and auto. Images: those of CSGM's CelebA test images that
 --celeba numbers (1–32 choose, 33–64 judge), and the first of those portraits that no training sees.
 
+--sphere: with the generators' latents taken to the sphere of N(0, I), as decoder-portraits64 takes its own; a row's
+generator says so. What of a difference is that, and not the training?
+
 Rows go to the file as each problem ends, and several processes may share it; one that was interrupted resumes from its
 cells in runs/cells. Needs celebAtest.zip (data/README.md says where from), unless --celeba 0.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.rows import put
 from ilo import generators, study
@@ -43,6 +47,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         G = generators.load(name)
         subjects = images(options, G.image_shape[-1])
         label = Path(name).stem if Path(name).suffix else name
+        if options.sphere:
+            G, label = on_sphere(G), f"{label}, on the sphere"
         for problem in (PROBLEMS[word] for word in options.problems):
             methods = methods_for(problem, options.methods, restarts=options.restarts)
             rows = study.run(subjects, [problem], methods, G=G).reindex(columns=COLUMNS)
@@ -55,6 +61,22 @@ def main(arguments: Sequence[str] = ()) -> None:
             index=["set", "task", "level"], columns=["method", "generator"], values=metric, sort=False
         )
         print(f"\n{metric}\n{table.round(digits).to_string()}")
+
+
+class OnSphere(nn.Module):
+    """A first layer that only the direction of a latent counts for."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, state: generators.State) -> generators.State:
+        z = state["features"]  # (B, n)
+        return self.layer({**state, "features": F.normalize(z, dim=1) * math.sqrt(z.shape[1])})
+
+
+def on_sphere(G: generators.Generator) -> generators.Generator:
+    return G.with_layers([OnSphere(G.layers[0]), *G.layers[1:]])
 
 
 def images(options: argparse.Namespace, size: int) -> tuple[list[str], Tensor]:
@@ -80,6 +102,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--left-out", type=int, default=8, help="portraits, of those that no training sees")
     parser.add_argument("--problems", nargs="+", choices=[*PROBLEMS], default=[*PROBLEMS], help="(default: all)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], help="(default: all)")
+    parser.add_argument("--sphere", action="store_true", help="take latents to the sphere of N(0, I)")
     parser.add_argument("--restarts", type=int, default=4, help="of CSGM, ILO and PULSE (default: %(default)s)")
     return parser.parse_args(arguments)
 
