@@ -35,6 +35,18 @@ def test_every_split_gives_the_image(decoder):
         assert_every_split_gives_the_image(G, G.sample(2, 0))
 
 
+def test_only_the_direction_of_a_latent_counts(decoder):
+    """So that a search, where little is measured, does not end where nothing was trained."""
+    z = decoder.sample(3, 0)["features"]
+    with torch.no_grad():
+        image = decoder(z)
+        assert torch.allclose(decoder(3 * z), image, atol=1e-5)
+        assert (decoder(-z) - image).abs().mean() > 0.05
+    z = torch.zeros(1, 100, requires_grad=True)
+    decoder(z).sum().backward()
+    assert z.grad.isfinite().all(), "latents of 0 can be searched from"
+
+
 def test_its_card_says_how_large_it_is(decoder):
     card = (ROOT / "data" / "weights" / "README.md").read_text(encoding="utf-8")
     count = sum(t.numel() for layer in decoder.layers for t in layer.parameters())
