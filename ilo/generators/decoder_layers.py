@@ -77,10 +77,9 @@ def decoder_layers(*, sphere: bool = True) -> nn.Sequential:
     """The five layers, untrained. sphere: take latents to the sphere of N(0, I); the training leaves them free."""
     (_, first), *middle = pairwise(WIDTHS)
     ups = (Up(a, b, residual=b <= 128) for a, b in middle)
+    layers = nn.Sequential(First(Z_DIM, first, sphere=sphere), *ups, Last(WIDTHS[-1]))
     # channels last is 1.2 to 1.9 times as fast on a CPU, forward and backward
-    return nn.Sequential(First(Z_DIM, first, sphere=sphere), *ups, Last(WIDTHS[-1])).to(
-        memory_format=torch.channels_last
-    )
+    return layers.to(memory_format=torch.channels_last)
 
 
 def decoder_table() -> Table:
