@@ -115,7 +115,7 @@ def test_the_report_has_every_option_as_it_was_given(instant, photo, tmp_path):
     assert (report["noise"], report["rounds"], report["generator"]) == ([0.05], ["Round()"], "stem")
     told = report["options"]
     assert (told["noise"], told["noise_known"], told["rounds"]) == (0.3, 0.05, "auto")
-    assert told["generator"] == "dcgan-digiface64"
+    assert told["generator"] == "decoder-portraits64"
 
 
 def full(*_):

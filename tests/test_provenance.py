@@ -37,15 +37,12 @@ def installed(tmp_path_factory):
 
 @pytest.mark.slow
 def test_an_installed_package_brings_what_we_trained(installed, tmp_path):
-    code = (
-        "import ilo; G = ilo.generators.load('stylegan2-faces32'); "
-        "print(G.name, ilo.generators.loading.weights_path(G.name))"
-    )
+    code = "import ilo; G = ilo.generators.load(); print(G.name, ilo.generators.loading.weights_path(G.name))"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     name, path = done.stdout.split()
-    assert name == "stylegan2-faces32"
+    assert name == "decoder-portraits64"
     assert Path(path).is_relative_to(installed)
 
 

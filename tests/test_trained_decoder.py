@@ -1,14 +1,16 @@
-"""The generator that was trained to be searched, decoder-portraits64 of data/weights: what its card says of it."""
+"""decoder-portraits64 of data/weights, the default generator, trained to be searched: what its card says of it."""
 
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from searches import assert_every_split_gives_the_image
 
 import ilo
-from ilo import generators, metrics, operators
+from ilo import assets, generators, metrics, operators
+from ilo.generators import loading
 from ilo.solver.rounds import with_share
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +28,19 @@ def own_and_other(decoder, dcgan):
     """1,024 images of each, (1024, 3, 64, 64)."""
     with torch.no_grad():
         return tuple(G(G.sample(1024, 0)) for G in (decoder, dcgan))
+
+
+def test_it_is_the_default_and_needs_no_download(monkeypatch, tmp_path):
+    def no_network(*_, **__):
+        raise AssertionError("something was to be downloaded")
+
+    monkeypatch.setenv("ILO_CACHE", str(tmp_path))
+    monkeypatch.setattr(loading, "fetch", no_network)
+    monkeypatch.setattr(assets, "fetch", no_network)
+    G = generators.load()
+    assert (G.name, G.num_layers, G.image_shape) == (NAME, 5, (3, 64, 64))
+    assert loading.DEFAULT == loading.NAMES[0] == NAME
+    assert not any(tmp_path.iterdir())
 
 
 def test_every_split_gives_the_image(decoder):
@@ -53,6 +68,21 @@ def test_its_card_says_how_large_it_is(decoder):
     assert re.search(r"([\d.]+) million parameters", card)[1] == f"{count / 1e6:.1f}"
     assert f"`{FILE.name}`, {FILE.stat().st_size / 1e6:.1f} MB" in card
     assert FILE.stat().st_size < 5_000_000
+
+
+def test_its_card_says_what_light_it_knows():
+    """Of the samples that experiment 17 draws."""
+    card = (ROOT / "data" / "weights" / "README.md").read_text(encoding="utf-8")
+    drawn = pd.read_csv(ROOT / "figures" / "prior_samples.csv").set_index("generator").round(2)
+    numbers = []
+    for name in (NAME, "dcgan-digiface64"):
+        numbers += [drawn.loc[name, f"brightness, quantile {q}"] for q in ("0.1", "0.9")]
+    said = re.search(r"brightness from ([\d.]+) to ([\d.]+) .*? from ([\d.]+) to ([\d.]+):", card).groups()
+    assert [float(word) for word in said] == numbers
+    apart = re.search(r"mean image by ([\d.]+), the DCGAN's by ([\d.]+)\.", card).groups()
+    assert [float(word) for word in apart] == [
+        drawn.loc[name, "deviation from the mean image"] for name in (NAME, "dcgan-digiface64")
+    ]
 
 
 def test_it_draws_faces_in_range_that_differ(own_and_other):

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         **{"licence": part.package.licence, "path": str(part.path), "present": part.path.is_file()},
     }
     trained = [_committed(name, *rest) for name, *rest in OURS]
-    rows = [own, *trained, *published.table()]
+    rows = [trained[0], own, *trained[1:], *published.table()]
     columns = ["name", "pixels", "format", "MB", "present", "licence", *(["path"] if options.paths else [])]
     rows = [{**row, "MB": row["MB"] or "?", "present": "here" if row["present"] else "no"} for row in rows]
     lines = [columns, *([str(row[column]) for column in columns] for row in rows)]

@@ -14,12 +14,12 @@ from ilo.generators.published import PUBLISHED, get
 from ilo.provenance import checkout, package_folder
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-DEFAULT = "dcgan-digiface64"
+DEFAULT = "decoder-portraits64"
 COMMITTED = {  # the files of data/weights, by their sha256
     "decoder-portraits64": "d0d3e9ea890ed12f0c4c725180f126212f4a7a4694ed76e62ae38e1459264ec1",
     "stylegan2-faces32": "880aaacb46f0c8cd158347763ec57d527938700189f47f016034c380c3875081",
 }
-NAMES = (DEFAULT, *COMMITTED)
+NAMES = (*COMMITTED, "dcgan-digiface64")
 
 
 def load(
@@ -30,11 +30,15 @@ def load(
 ) -> Generator:
     """Load a pre-trained generator, frozen; by default on the CPU in float32.
 
-    ``"dcgan-digiface64"``, the default: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`);
-    13 MB, fetched on first use.
+    ``"decoder-portraits64"``, the default: 64×64 faces, five layers, trained on photographs so that every layer can be
+    searched (`ilo.generators.decoder_layers`). It comes with the package: data/weights of the repository, which says
+    how it was made, for what use, and what it is not good at.
+
+    ``"dcgan-digiface64"``: 64×64 faces, five layers, trained on synthetic faces (`ilo.generators.dcgan`); 13 MB,
+    fetched on first use.
 
     ``"stylegan2-faces32"``: 32×32 faces, five layers, a StyleGAN2 that was trained to draw what that DCGAN draws. It
-    comes with the package: data/weights of the repository, which says how it was made, and for what use.
+    comes with the package as well.
 
     A published checkpoint has a name as well, such as ``"stylegan2-ffhq-1024"`` (`ilo.generators.published`): it is
     downloaded by ``ilo fetch NAME --accept-licence``, never without being asked.
